@@ -1,0 +1,286 @@
+"""The proxy put together: the only place where rooms are joined.
+
+It builds and never computes. `Application.start` makes the database (if embedded), the listener and
+what sessions share; signals re-read the settings or end it all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from proxy.cancellation import Cancellation
+from proxy.embedded import EmbeddedPostgres
+from proxy.errors import ProxyError
+from proxy.logs import get_logger
+from proxy.login import LoginPolicy, LoginRefused, log_in
+from proxy.peer import Peer
+from proxy.protocol.messages import CancelRequest, StartupMessage
+from proxy.registry.postgres_store import Registries
+from proxy.server import FrontDoor, Server
+from proxy.session.session import LoggedIn, Session
+from proxy.settings import Settings, UpstreamAddress
+from proxy.statements.dispatcher import Dispatcher
+from proxy.statements.services import Services
+from proxy.tls import TlsMode, TlsOptions, client_context, leaf_certificate, upstream_context
+from proxy.upstream import Connector
+from proxy.verifiers import Verifiers
+from proxy.workers.pool import TrainingPool
+
+
+class Application:
+    """One running proxy.
+
+    Parameters
+    ----------
+    settings : everything that can be chosen
+    reload : reads the settings again, for SIGHUP; None keeps them
+    """
+
+    def __init__(
+        self, settings: Settings, reload: Callable[[], Settings] | None = None
+    ) -> None:
+        self.settings = settings
+        self.wire_address = ("", 0)
+        self._reload = reload
+        self._embedded: EmbeddedPostgres | None = None
+        self._sessions: set[Session] = set()
+        self._deliveries: set[asyncio.Task[None]] = set()
+        self._all_gone = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._server: Server | None = None
+        self._cancellation: Cancellation | None = None
+        self._policy: LoginPolicy | None = None
+        self._services: Services
+
+    # -- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Start the database if it is ours, then listen.
+
+        Raises
+        ------
+        ProxyError
+            A setting cannot be used, or the database does not start.
+        OSError
+            The address cannot be bound.
+        """
+        if self.settings.upstream.is_embedded:
+            await self._start_embedded()
+        connector = self._connector()
+        self._services = self._shared_services(connector)
+        self._services.workers.warm_up()
+        self._cancellation = Cancellation(connector)
+        self._policy = self._login_policy(connector)
+        self._server = Server(self._door(), self._welcome, self._cancellation.deliver)
+        listener = self.settings.pgseer
+        try:
+            self.wire_address = await self._server.listen(listener.listen_addr, listener.listen_port)
+        except BaseException:
+            await self._close_services()
+            await self._stop_embedded()
+            raise
+        get_logger(__name__).info(
+            "listening", address=f"{self.wire_address[0]}:{self.wire_address[1]}"
+        )
+
+    async def run(self) -> None:
+        """Start, serve until SIGTERM or SIGINT, stop."""
+        loop = asyncio.get_running_loop()
+        await self.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stopping.set)
+        if hasattr(signal, "SIGHUP"):
+            loop.add_signal_handler(signal.SIGHUP, self.reload)
+        try:
+            await self._stopping.wait()
+        finally:
+            await self.stop()
+
+    async def wait_closed(self) -> None:
+        """Wait until `stop` is through."""
+        await self._stopped.wait()
+
+    async def stop(self) -> None:
+        """Let running statements finish, end every session (57P01), and stop the database."""
+        if self._server is not None:
+            await self._server.close()
+        for session in tuple(self._sessions):
+            session.leave()
+        if self._sessions:
+            self._all_gone.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.pgseer.shutdown_timeout):
+                    await self._all_gone.wait()
+        for session in tuple(self._sessions):
+            session.end_now()
+        await self._close_services()
+        await self._stop_embedded()
+        self._stopped.set()
+
+    def reload(self) -> None:
+        """Read the settings again; what cannot change while running keeps its value."""
+        log = get_logger(__name__)
+        if self._reload is None or self._server is None or self._cancellation is None:
+            log.info("no settings file: nothing to read again")
+            return
+        before = self.settings
+        try:
+            settings = self._reload()
+            self.settings = msgspec.structs.replace(settings, upstream=before.upstream)
+            connector = self._connector()
+            policy, door = self._login_policy(connector), self._door()
+        except (ProxyError, OSError) as error:
+            self.settings = before
+            log.error("settings not read again", error=str(error))
+            return
+        self._policy, self._server.door = policy, door
+        self._cancellation.connector = connector
+        fixed = ("listen_addr", "listen_port", "http_addr", "http_port")
+        changed = [
+            name
+            for name in fixed
+            if getattr(settings.pgseer, name) != getattr(before.pgseer, name)
+        ]
+        if changed or settings.upstream != before.upstream:
+            log.warning("some settings need a restart", keys=changed)
+        log.info("settings read again")
+
+    # -- the parts -------------------------------------------------------------------------------
+
+    async def _start_embedded(self) -> None:
+        log = get_logger(__name__)
+        directory = Path(self.settings.upstream.embedded)
+        database = EmbeddedPostgres(directory, report=lambda line: log.info(line))
+        await database.start_async()
+        self._embedded = database
+        host = str(database.socket_directory)
+        upstream = msgspec.structs.replace(
+            self.settings.upstream,
+            host=host,
+            port=database.port,
+            user="postgres",
+            password=database.password,
+        )
+        self.settings = msgspec.structs.replace(self.settings, upstream=upstream)
+
+    async def _stop_embedded(self) -> None:
+        if self._embedded is not None:
+            await self._embedded.stop_async()
+            self._embedded = None
+
+    @property
+    def _address(self) -> UpstreamAddress:
+        return self.settings.upstream.address
+
+    def _connector(self) -> Connector:
+        listener = self.settings.pgseer
+        options = TlsOptions(
+            listener.server_tls_sslmode,
+            listener.server_tls_ca_file or None,
+            listener.server_tls_cert_file or None,
+            listener.server_tls_key_file or None,
+        )
+        return Connector(
+            self._address,
+            listener.server_tls_sslmode,
+            upstream_context(options),
+            listener.server_connect_timeout,
+        )
+
+    def _shared_services(self, connector: Connector) -> Services:
+        registries = Registries(
+            self._address,
+            artefact_budget_bytes=self.settings.ml.model_cache_size,
+            ssl=self._service_tls(connector),
+            connect_timeout_s=self.settings.pgseer.server_connect_timeout,
+        )
+        workers = TrainingPool(self.settings.ml.training_workers)
+        return Services(registries, workers, self.settings.ml.max_training_memory)
+
+    def _service_tls(self, connector: Connector) -> ssl.SSLContext | str:
+        """Return what the service connections use: as the sessions do, by asyncpg's own words."""
+        mode = self.settings.pgseer.server_tls_sslmode
+        if self._address.is_socket or connector.context is None:
+            return "disable"
+        return connector.context if TlsMode.parse(mode).is_required else mode
+
+    async def _close_services(self) -> None:
+        await self._services.workers.close()
+        await self._services.registries.close()
+
+    def _login_policy(self, connector: Connector) -> LoginPolicy:
+        listener = self.settings.pgseer
+        certificate = None
+        if listener.client_tls_cert_file and listener.client_tls_sslmode != "disable":
+            certificate = leaf_certificate(listener.client_tls_cert_file)
+        verifiers = None
+        if listener.auth == "scram":
+            verifiers = Verifiers(
+                self._address, connector.context, listener.server_connect_timeout
+            ).verifier_of
+        return LoginPolicy(connector, verifiers, certificate)
+
+    def _door(self) -> FrontDoor:
+        listener = self.settings.pgseer
+        options = TlsOptions(
+            listener.client_tls_sslmode,
+            listener.client_tls_ca_file or None,
+            listener.client_tls_cert_file or None,
+            listener.client_tls_key_file or None,
+        )
+        return FrontDoor(
+            context=client_context(options),
+            tls_is_required=TlsMode.parse(listener.client_tls_sslmode).is_required,
+            login_timeout_s=listener.client_login_timeout,
+            max_clients=listener.max_client_conn,
+        )
+
+    # -- sessions --------------------------------------------------------------------------------
+
+    async def _welcome(self, client: Peer, startup: StartupMessage, has_tls: bool) -> None:  # noqa: FBT001
+        assert self._policy is not None
+        try:
+            login = await log_in(client, startup, self._policy, client_tls=has_tls)
+        except LoginRefused:
+            client.close()
+            assert self._server is not None
+            self._server.client_count -= 1
+            return
+        self._open_session(client, login)
+
+    def _open_session(self, client: Peer, login: LoggedIn) -> None:
+        assert self._cancellation is not None
+        session = Session(
+            client,
+            login,
+            inspection_limit=self.settings.pgseer.max_inspected_statement_bytes,
+            on_end=self._session_ended,
+        )
+        self._sessions.add(session)
+        self._cancellation.register(session.cancel_key, session)
+        session.stop_upstream = lambda: self._stop_statement(session.cancel_key)
+        session.start(Dispatcher(session, self._services).handle)
+
+    def _stop_statement(self, key: bytes) -> None:
+        """Cancel what a session's backend runs."""
+        assert self._cancellation is not None
+        task = asyncio.create_task(self._cancellation.deliver(CancelRequest(key)))
+        self._deliveries.add(task)
+        task.add_done_callback(self._deliveries.discard)
+
+    def _session_ended(self, session: Session) -> None:
+        self._sessions.discard(session)
+        if self._cancellation is not None:
+            self._cancellation.forget(session.cancel_key)
+        if self._server is not None:
+            self._server.client_count -= 1
+        if not self._sessions:
+            self._all_gone.set()

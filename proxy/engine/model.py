@@ -1,0 +1,219 @@
+"""The trained thing, ready to score.
+
+Owns the meaning of a model's scores: values, probabilities, labels. How it was trained is in
+`training`, how it becomes bytes in `artifact`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.columns import FeatureKind, InputFeature
+from proxy.engine.encoders import NumberEncoder
+from proxy.engine.linear_predictor import LinearPredictor
+from proxy.engine.parameters import Value
+from proxy.engine.preprocessing import Preprocessor
+
+__all__ = ["InputFeature", "Model", "ModelTerm", "PredictKind", "Target", "Task"]
+
+Task: TypeAlias = Literal["regression", "binary", "multiclass"]
+PredictKind: TypeAlias = Literal["value", "probability", "label"]
+
+LARGEST_SCORE = 1e300
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a model predicts.
+
+    Attributes
+    ----------
+    sql_type : PostgreSQL's name of the target's type
+    classes : the labels as SQL text, in class order; empty for a regression
+    """
+
+    name: str
+    kind: FeatureKind
+    sql_type: str
+    classes: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """Return what kind of prediction this is."""
+        if not self.classes:
+            return "regression"
+        return "binary" if len(self.classes) == 2 else "multiclass"
+
+    @property
+    def predict_kind(self) -> PredictKind:
+        """Return what PREDICT returns.
+
+        A number for two classes that are numbers or booleans, where "the probability of the greater
+        one" reads by itself; the label for any others.
+        """
+        if self.task == "regression":
+            return "value"
+        is_two_valued = self.task == "binary" and self.kind is not FeatureKind.CATEGORY
+        return "probability" if is_two_valued else "label"
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTerm:
+    """One coefficient, for DESCRIBE MODEL.
+
+    Attributes
+    ----------
+    feature : the input's name; None for the intercept
+    term : 'intercept', 'value', 'missing', a category, 'infrequent', or an array's '[i]', from 1
+    class_label : the class whose log-odds it adds to; None in a regression
+    imputed : what stands in for a missing value; None where nothing does
+    """
+
+    feature: str | None
+    kind: str | None
+    sql_type: str | None
+    term: str
+    class_label: str | None
+    coefficient: float
+    imputed: float | None
+
+
+class Model:
+    """A fitted preprocessor and a linear estimator on its columns.
+
+    Parameters
+    ----------
+    algorithm, parameters : as in CREATE MODEL, defaults filled in
+    coef : (n_outputs, n_design); one output for a regression or two classes, else one per class
+    intercept : (n_outputs,)
+
+    Notes
+    -----
+    A raw matrix is float64 (n, input_width), C-contiguous: a number, a boolean or a time as its
+    value, NaN for missing and ±inf for the end of the training range; a category as its place in
+    `InputFeature.categories`, their count for any other, NaN for NULL. A row is scored alike, bit
+    for bit, alone and in any batch; no score is NaN.
+    """
+
+    def __init__(
+        self,
+        *,
+        algorithm: str,
+        parameters: Mapping[str, Value],
+        preprocessor: Preprocessor,
+        coef: Matrix,
+        intercept: Vector,
+        target: Target,
+    ) -> None:
+        self.algorithm = algorithm
+        self.parameters = dict(parameters)
+        self.preprocessor = preprocessor
+        self.coef = coef
+        self.intercept = intercept
+        self.target = target
+        self.features = preprocessor.features_
+        self.input_width = preprocessor.input_width_
+        self.task: Task = target.task
+        self.predict_kind: PredictKind = target.predict_kind
+        self.classes = target.classes
+        self.target_name = target.name
+        self.target_type = target.sql_type
+        self.predictor = LinearPredictor(preprocessor.encoders_, coef, intercept)
+
+    def predict(self, raw: Matrix) -> Vector:
+        """Return (n,): the value; of two classes the probability of classes[1]; else the class."""
+        if self.task == "multiclass":
+            return self.predict_class(raw).astype(np.float64)
+        if len(self._checked(raw)) == 1:
+            return np.array([self._predict_row(raw)])
+        z = self.predictor.scores(raw)[0]
+        return z if self.task == "regression" else _logistic(z)
+
+    def _predict_row(self, raw: Matrix) -> float:
+        # One row is the point query's case: numpy's calls on four numbers cost more than the sums.
+        z = self.predictor.score_row(raw[0].tolist())
+        if self.task == "regression":
+            return z
+        if abs(z) > 700.0:
+            return float(_logistic(np.array([z]))[0])
+        return 1.0 / (1.0 + float(np.exp(-z)))
+
+    def predict_class(self, raw: Matrix) -> Codes:
+        """Return (n,) places in `classes`, of the likeliest."""
+        scores = self.predictor.scores(self._checked(raw))
+        if len(scores) == 1:
+            return np.asarray(scores[0] > 0, dtype=np.int64)
+        return np.asarray(scores.argmax(axis=0), dtype=np.int64)
+
+    def predict_proba(self, raw: Matrix) -> Matrix:
+        """Return (n, n_classes) probabilities."""
+        scores = self.predictor.scores(self._checked(raw))
+        if len(scores) == 1:
+            positive = _logistic(scores[0])
+            return np.stack([1.0 - positive, positive], axis=1)
+        return _softmax(scores)
+
+    def _checked(self, raw: Matrix) -> Matrix:
+        if raw.ndim != 2 or raw.shape[1] != self.input_width:
+            raise ValueError(f"raw is {raw.shape}, not (n, {self.input_width})")
+        return raw
+
+    def describe(self) -> list[ModelTerm]:
+        """Return every coefficient, class by class: the intercept, then the features' in order."""
+        labels: tuple[str | None, ...] = (None,)
+        if self.classes:
+            labels = self.classes[1:] if self.task == "binary" else self.classes
+        return [term for k, label in enumerate(labels) for term in self._terms(k, label)]
+
+    def _terms(self, k: int, label: str | None) -> list[ModelTerm]:
+        terms = [ModelTerm(None, None, None, "intercept", label, float(self.intercept[k]), None)]
+        column = iter(self.coef[k].tolist())
+        encoders = iter(self.preprocessor.encoders_)
+        for feature in self.features:
+            for i in range(feature.width):
+                encoder = next(encoders)
+                imputed = encoder.imputed if isinstance(encoder, NumberEncoder) else None
+                element = f"[{i + 1}]" if feature.kind is FeatureKind.ARRAY else ""
+                terms.extend(
+                    ModelTerm(
+                        feature.name,
+                        feature.kind.value,
+                        feature.sql_type,
+                        _term_name(element, term),
+                        label,
+                        next(column),
+                        imputed,
+                    )
+                    for term in encoder.terms()
+                )
+        return terms
+
+
+def _term_name(element: str, term: str) -> str:
+    if not element:
+        return term
+    return element if term == "value" else f"{element} {term}"
+
+
+def _logistic(z: Vector) -> Vector:
+    with np.errstate(over="ignore"):
+        return np.asarray(1.0 / (1.0 + np.exp(-z)))
+
+
+def _softmax(scores: Matrix) -> Matrix:
+    """Return the (n, n_outputs) probabilities of (n_outputs, n) scores.
+
+    The sum over classes is a loop: numpy's own adds in an order that depends on n.
+    """
+    bounded = np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
+    bounded -= bounded.max(axis=0)
+    np.exp(bounded, out=bounded)
+    total = np.zeros(bounded.shape[1])
+    for row in bounded:
+        total += row
+    return np.ascontiguousarray((bounded / total).T)

@@ -1,0 +1,169 @@
+"""One end of a session's two connections: its transport, its back pressure, its end.
+
+Owns reading whole messages while a login goes on (rare, small) and handing chunks to a receiver
+afterwards (the row path). Leaves every meaning to the receiver.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from proxy.errors import RemoteProtocolError
+
+WRITE_BUFFER_HIGH = 256 * 1024
+_LOGIN_BUFFER_LIMIT = 128 * 1024
+_LINGER_S = 10.0
+
+
+class PeerLost(Exception):  # noqa: N818 - it is an event, not a fault
+    """The peer closed its connection."""
+
+
+class Peer(asyncio.Protocol):
+    """The client or the upstream.
+
+    Parameters
+    ----------
+    early : bytes that were read from its socket before
+
+    Attributes
+    ----------
+    other : the peer whose bytes are written here; it stops reading while this one cannot take more
+    on_lost : called once when the connection is gone
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_holds",
+        "_receiver",
+        "_waiter",
+        "is_lost",
+        "on_lost",
+        "other",
+        "transport",
+    )
+
+    def __init__(self, early: bytes = b"") -> None:
+        self.transport: asyncio.Transport = None  # type: ignore[assignment]
+        self.other: Peer | None = None
+        self.on_lost: Callable[[], None] | None = None
+        self.is_lost = False
+        self._receiver: Callable[[bytes], None] | None = None
+        self._buffer = bytearray(early)
+        self._waiter: asyncio.Future[None] | None = None
+        self._holds = 0
+
+    # -- asyncio.Protocol ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport  # type: ignore[assignment]
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH)
+
+    def data_received(self, data: bytes) -> None:
+        if self._receiver is not None:
+            self._receiver(data)
+            return
+        self._buffer += data
+        if len(self._buffer) > _LOGIN_BUFFER_LIMIT:
+            self.transport.pause_reading()
+        self._wake()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost = True
+        self._wake()
+        if self.on_lost is not None:
+            self.on_lost()
+        self.other = None
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other.hold()
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other.release()
+
+    # -- back pressure ---------------------------------------------------------------------------
+
+    def hold(self) -> None:
+        """Stop reading; holds add up."""
+        self._holds += 1
+        if self._holds == 1 and not self.is_lost:
+            self.transport.pause_reading()
+
+    def release(self) -> None:
+        """Take back one hold; reading goes on after the last."""
+        self._holds -= 1
+        if self._holds == 0 and not self.is_lost:
+            self.transport.resume_reading()
+
+    # -- messages, during login ------------------------------------------------------------------
+
+    async def read_exactly(self, size: int) -> bytes:
+        """Return the next `size` bytes.
+
+        Raises
+        ------
+        PeerLost
+            The connection ended before.
+        """
+        while len(self._buffer) < size:
+            if self.is_lost:
+                raise PeerLost
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        data = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return data
+
+    async def read_message(self, limit: int) -> tuple[int, bytes]:
+        """Return the next message's type and body.
+
+        Raises
+        ------
+        RemoteProtocolError
+            Its length is below 4 or its body above `limit` bytes; checked before anything is kept.
+        """
+        header = await self.read_exactly(5)
+        length = int.from_bytes(header[1:], "big") - 4
+        if not 0 <= length <= limit:
+            raise RemoteProtocolError("invalid message length")
+        return header[0], await self.read_exactly(length)
+
+    def receive_with(self, receiver: Callable[[bytes], None]) -> None:
+        """From now on hand every chunk to `receiver`, beginning with what was already read."""
+        self._receiver = receiver
+        early = bytes(self._buffer)
+        self._buffer = bytearray()
+        if len(early) > _LOGIN_BUFFER_LIMIT and not self._holds:
+            self.transport.resume_reading()
+        if early:
+            receiver(early)
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    # -- writing ---------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Send bytes, if anybody is still there."""
+        if not self.is_lost:
+            self.transport.write(data)
+
+    def close(self) -> None:
+        """Send what is written and close; give up on a peer that does not take it."""
+        if self.transport is None or self.is_lost:
+            return
+        self.transport.close()
+        if self.transport.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(_LINGER_S, self.abort)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if self.transport is not None and not self.is_lost:
+            self.transport.abort()

@@ -1,0 +1,408 @@
+"""One client's session: its two streams, the statement in work, its end.
+
+Owns the order of everything: bytes that concern nobody go on at once; a statement of the proxy's own
+is worked on in a task while the client's later bytes wait. Leaves what to do with such a statement to
+`simple_query` and `extended_query`. Only here are messages of the proxy's own written to a peer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from proxy.errors import AdminShutdownError, ProxyError, RemoteProtocolError, UpstreamError
+from proxy.session.frames import run_end
+from proxy.logs import get_logger
+from proxy.peer import Peer
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import (
+    FLUSH_FRAME,
+    SYNC_FRAME,
+    TERMINATE_FRAME,
+    Parse,
+    NO_PARAMETER_TYPES,
+    error_response,
+    notice_response,
+)
+from proxy.protocol.replies import Reply, ReplyQueue
+from proxy.protocol.streams import ClientStream, UpstreamStream
+from proxy.rewrite.prefilter import may_concern_us
+from proxy.session.encodings import codec_of
+from proxy.session.questions import (
+    FAILING_STATEMENT,
+    AlreadyAnswered,
+    AnswerReply,
+    FailureReply,
+    PositionMap,
+    Question,
+)
+
+_KEEP_WHILE_WORKING = 1 << 20
+"""Bytes of a client's later messages kept while a statement is worked on; then it must wait."""
+
+_BEGINS_OURS = re.compile(
+    rb"\s*(?:(?:create\s+(?:or\s+replace\s+)?|drop\s+|alter\s+|show\s+|describe\s+|evaluate\s+)model)",
+    re.IGNORECASE,
+)
+
+FrameHandler = Callable[[int, bytes], Awaitable[None] | None]
+"""Handles one frontend message; returns None when it is done, else what to await."""
+
+
+@dataclass(slots=True)
+class LoggedIn:
+    """What a login established."""
+
+    upstream: Peer
+    database: str
+    user: str
+    cancel_key: bytes
+    status: int
+    parameters: dict[str, str] = field(default_factory=dict)
+    is_replication: bool = False
+    upstream_tls: bool = False
+
+
+class Session:
+    """The hall between the two peers.
+
+    Parameters
+    ----------
+    client : the client's peer
+    login : the upstream's peer and what the login told
+    inspection_limit : bytes; longer statements pass unread
+    on_end : called once, when both peers are gone or going
+    """
+
+    __slots__ = (
+        "_client_stream",
+        "_handler",
+        "_is_ended",
+        "_is_leaving",
+        "_on_end",
+        "_task",
+        "_upstream_stream",
+        "_waits",
+        "cancel_key",
+        "client",
+        "codec",
+        "database",
+        "models_changed",
+        "on_cancel",
+        "on_transaction_end",
+        "stop_upstream",
+        "on_models_committed",
+        "replies",
+        "standard_conforming_strings",
+        "status",
+        "upstream",
+        "user",
+    )
+
+    def __init__(
+        self,
+        client: Peer,
+        login: LoggedIn,
+        *,
+        inspection_limit: int,
+        on_end: Callable[[Session], None],
+    ) -> None:
+        self.client = client
+        self.upstream = login.upstream
+        self.database = login.database
+        self.user = login.user
+        self.cancel_key = login.cancel_key
+        self.status = login.status
+        self.codec = codec_of(login.parameters.get("client_encoding", "UTF8"))
+        self.standard_conforming_strings = (
+            login.parameters.get("standard_conforming_strings", "on") == "on"
+        )
+        self.replies = ReplyQueue()
+        self.models_changed = False
+        self.on_models_committed: Callable[[], None] | None = None
+        self.on_cancel: Callable[[], None] | None = None
+        self.on_transaction_end: Callable[[], None] | None = None
+        self.stop_upstream: Callable[[], None] = _nothing
+        self._client_stream = ClientStream(
+            self.replies, may_concern_us, _begins_ours, run_end, inspection_limit
+        )
+        self._client_stream.passive = login.is_replication
+        self._upstream_stream = UpstreamStream(
+            self.replies, self._parameter_status, self._ready_for_query, run_end
+        )
+        self._handler: FrameHandler | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._waits = False
+        self._is_leaving = False
+        self._is_ended = False
+        self._on_end = on_end
+
+    def start(self, handler: FrameHandler | None) -> None:
+        """Relay from now on; `handler` gets the messages that concern the proxy."""
+        self._handler = handler
+        self.client.other, self.upstream.other = self.upstream, self.client
+        self.client.on_lost, self.upstream.on_lost = self._client_lost, self._upstream_lost
+        self.upstream.receive_with(self._from_upstream)
+        self.client.receive_with(self._from_client)
+        if self.client.is_lost:
+            self._client_lost()
+        elif self.upstream.is_lost:
+            self._upstream_lost()
+
+    # -- the two streams -------------------------------------------------------------------------
+
+    def inspect_extended(self, *, wanted: bool) -> None:
+        """Ask for every Parse, Bind, Describe, Execute and Close, or no longer."""
+        self._client_stream.inspects_extended = wanted
+
+    def inspect_all(self, *, wanted: bool) -> None:
+        """Ask for every Query and Parse too, whatever its text, or no longer."""
+        self._client_stream.inspects_all = wanted
+
+    def _from_client(self, data: bytes) -> None:
+        stream = self._client_stream
+        if self._task is not None:
+            stream.keep(data)
+            if stream.buffered > _KEEP_WHILE_WORKING and not self._waits:
+                self._waits = True
+                self.client.hold()
+            return
+        try:
+            self._forward(data)
+        except ProxyError as error:
+            self.end(error)
+
+    def _forward(self, data: bytes) -> None:
+        stream = self._client_stream
+        while True:
+            onward = stream.receive(data)
+            if onward:
+                self.upstream.write(onward)
+            if stream.frame is None:
+                return
+            work = self._handler(*stream.frame) if self._handler is not None else None
+            if work is not None:
+                self._task = asyncio.ensure_future(self._work(work))
+                return
+            data = b""
+
+    async def _work(self, work: Awaitable[None]) -> None:
+        """Finish one message, then take up what the client sent meanwhile."""
+        try:
+            await work
+        except AlreadyAnswered:
+            pass
+        except asyncio.CancelledError:
+            raise
+        except ProxyError as error:
+            self.end(error)
+            return
+        except Exception as error:  # noqa: BLE001 - one client's fault must not end the others
+            get_logger(__name__).exception("session failed", database=self.database)
+            self.end(ProxyError(f"internal error: {type(error).__name__}"))
+            return
+        self._task = None
+        if self._waits:
+            self._waits = False
+            self.client.release()
+        if not self._is_ended:
+            self._from_client(b"")
+            self._leave_if_quiet()
+
+    def _from_upstream(self, data: bytes) -> None:
+        try:
+            onward = self._upstream_stream.receive(data)
+        except ProxyError as error:
+            self.end(error)
+            return
+        if onward:
+            self.client.write(onward)
+        if self._is_leaving:
+            self._leave_if_quiet()
+
+    def _parameter_status(self, body: bytes) -> None:
+        name, _, rest = body.partition(b"\0")
+        if name == b"client_encoding":
+            self.codec = codec_of(rest.rstrip(b"\0").decode("ascii", "replace"))
+        elif name == b"standard_conforming_strings":
+            self.standard_conforming_strings = rest.rstrip(b"\0") == b"on"
+
+    def _ready_for_query(self, status: int) -> None:
+        self.status = status
+        if status != t.IDLE:
+            return
+        if self.on_transaction_end is not None:
+            self.on_transaction_end()
+        if self.models_changed:
+            self.models_changed = False
+            if self.on_models_committed is not None:
+                self.on_models_committed()
+
+    # -- what statements of ours do --------------------------------------------------------------
+
+    def send(self, message: bytes, reply: Reply | int) -> None:
+        """Send a frontend message upstream, its answer expected by `reply` (an int: untouched)."""
+        if isinstance(reply, Reply):
+            self.replies.expect(reply)
+        else:
+            self.replies.sent(reply)
+        self.upstream.write(message)
+
+    def flush(self) -> None:
+        """Have the upstream send what it has answered so far."""
+        self.upstream.write(FLUSH_FRAME)
+
+    def sync(self) -> None:
+        """End the extended-query batch that stands for a simple Query; its Z goes to the client."""
+        self.send(SYNC_FRAME, t.SYNC)
+
+    async def ask(
+        self,
+        messages: Sequence[bytes],
+        *,
+        position_map: PositionMap | None = None,
+        rows: Reply | None = None,
+    ) -> Question:
+        """Send messages of the proxy's own and return their answers.
+
+        Parameters
+        ----------
+        messages : Parse, Bind, Describe, Execute or Close, whole
+        position_map : for the positions in an error
+        rows : takes the rows of the Execute; the question waits for it through `on_message`
+
+        Raises
+        ------
+        AlreadyAnswered
+            One failed; the client has the error.
+        """
+        question = Question()
+        for message in messages:
+            kind = message[0]
+            if rows is not None and kind == t.EXECUTE:
+                self.replies.expect(_RowsTo(question, position_map, rows))
+            else:
+                self.replies.expect(AnswerReply(kind, question, position_map))
+        self.upstream.write(b"".join(messages) + FLUSH_FRAME)
+        await question.wait()
+        return question
+
+    def fail(self, error: ProxyError) -> None:
+        """Answer the message in hand with `error`, as if the upstream had refused it."""
+        if self.status == t.FAILED_TRANSACTION and error.sqlstate != "42601":
+            error = ProxyError(
+                "current transaction is aborted, commands ignored until end of transaction block",
+                sqlstate="25P02",
+            )
+        reason = f"pgseer {error.sqlstate}: {error.message}".replace("\0", "")
+        text = b"-- " + reason.replace("\n", " ").replace("\r", " ").encode(self.codec, "replace")
+        message = Parse(FAILING_STATEMENT, text + b"\nfailed", NO_PARAMETER_TYPES).encode()
+        self.send(message, FailureReply(error, self.codec))
+
+    def tell(self, message: bytes) -> None:
+        """Send the client a whole message of the proxy's own."""
+        self.client.write(message)
+
+    def notice(self, text: str, *, severity: str = "NOTICE", hint: str | None = None) -> None:
+        """Send the client a NoticeResponse."""
+        self.tell(notice_response(text, severity=severity, hint=hint, encoding=self.codec))
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a statement is running."""
+        return self._task is not None or not self.replies.is_empty
+
+    def cancel(self) -> None:
+        """Stop what the proxy itself does for this session."""
+        if self.on_cancel is not None:
+            self.on_cancel()
+
+    def leave(self) -> None:
+        """End as soon as no statement runs: the proxy is stopping."""
+        self._is_leaving = True
+        self._leave_if_quiet()
+
+    def _leave_if_quiet(self) -> None:
+        if self._is_leaving and not self.is_busy:
+            self.end(shutdown_error())
+
+    def end(self, error: ProxyError) -> None:
+        """End the session with a FATAL error."""
+        if self._is_ended:
+            return
+        if self._upstream_stream.is_between_messages:
+            self.client.write(error_response(error, fatal=True, encoding=self.codec))
+        if isinstance(error, RemoteProtocolError | UpstreamError):
+            get_logger(__name__).warning("session ended", error=error.message, database=self.database)
+        self._finish()
+
+    def end_now(self) -> None:
+        """End at once: the proxy has waited long enough."""
+        self.end(shutdown_error())
+
+    def _client_lost(self) -> None:
+        self._finish()
+
+    def _upstream_lost(self) -> None:
+        if self._is_ended:
+            return
+        was_told = self._upstream_stream.last_kind == t.ERROR_RESPONSE
+        if was_told or self._client_stream.terminated:
+            self._finish()
+        else:
+            self.end(
+                UpstreamError(
+                    "connection to the upstream server was lost",
+                    detail="The server closed the connection without a message.",
+                )
+            )
+
+    def _finish(self) -> None:
+        if self._is_ended:
+            return
+        self._is_ended = True
+        if self._task is not None:
+            self._task.cancel()
+        self.replies.abandon()
+        if not self.upstream.is_lost:
+            self.upstream.write(TERMINATE_FRAME)
+        self.upstream.close()
+        self.client.close()
+        self._on_end(self)
+
+
+class _RowsTo(AnswerReply):
+    """Hands the rows of one Execute to another Reply, and the end to the question."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(
+        self, question: Question, position_map: PositionMap | None, rows: Reply
+    ) -> None:
+        super().__init__(t.EXECUTE, question, position_map)
+        self._rows = rows
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind not in (t.COPY_OUT_RESPONSE, t.COPY_DONE):
+            return super().on_message(kind, body)
+        return b""
+
+    def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        return self._rows.on_rows(data, start, stop)
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+def _begins_ours(text: bytes) -> bool:
+    return _BEGINS_OURS.match(text) is not None
+
+
+def shutdown_error() -> AdminShutdownError:
+    """Return the error that a session ends with when the proxy stops."""
+    return AdminShutdownError("terminating connection due to administrator command")

@@ -1,0 +1,125 @@
+"""What a query string is to us, statement by statement; remembered, since clients repeat themselves.
+
+Owns the memory (bounded in bytes) and the choice of a thread for long texts. Leaves the meaning to
+`rewrite.planner`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from proxy.errors import ProxyError
+from proxy.rewrite.edits import Edit, EditedText, edited
+from proxy.rewrite.lexer import split_statements, tokenize
+from proxy.rewrite.plan import Passthrough, Plan
+from proxy.rewrite.planner import analyse
+from proxy.rewrite.relations import qualify_state_relations
+
+_LONG = 8 * 1024
+"""Characters from which a text is read in a thread: tens of milliseconds would stop everybody."""
+_REMEMBERED_BYTES = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One statement of a query string.
+
+    `qualified` is its text with the schema before the proxy's own relations, where it names some;
+    `relations` are their names.
+    """
+
+    sql: str
+    start: int
+    plan: Plan
+    qualified: EditedText | None = None
+    relations: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """A query string and its statements."""
+
+    sql: str
+    parts: tuple[Part, ...]
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether some statement is the proxy's own."""
+        return any(not isinstance(part.plan, Passthrough) for part in self.parts)
+
+    @property
+    def relations(self) -> tuple[str, ...]:
+        """Names of the proxy's relations that are used without their schema."""
+        return tuple(sorted({name for part in self.parts for name in part.relations}))
+
+    def qualified(self) -> EditedText:
+        """Return the whole string with the schema before every such relation."""
+        edits = []
+        for part in self.parts:
+            if part.qualified is not None:
+                pieces = tuple(
+                    replace(piece, source=piece.source + part.start)
+                    for piece in part.qualified.pieces
+                )
+                edits.append(Edit(part.start, part.start + len(part.sql), pieces))
+        return edited(self.sql, edits)
+
+
+class Analyses:
+    """The analyses of the newest texts, for all sessions."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[tuple[str, bool], Analysis] = OrderedDict()
+        self._size = 0
+
+    async def of(self, sql: str, *, standard_conforming_strings: bool) -> Analysis:
+        """Return a query string's analysis.
+
+        Raises
+        ------
+        ProxyError
+            A statement of ours is wrong; its position counts in `sql`.
+        """
+        key = (sql, standard_conforming_strings)
+        known = self._known.get(key)
+        if known is not None:
+            self._known.move_to_end(key)
+            return known
+        if len(sql) > _LONG:
+            analysis = await asyncio.to_thread(_analyse, *key)
+        else:
+            analysis = _analyse(*key)
+        self._remember(key, analysis)
+        return analysis
+
+    def _remember(self, key: tuple[str, bool], analysis: Analysis) -> None:
+        if key in self._known or len(key[0]) > _REMEMBERED_BYTES // 8:
+            return
+        self._known[key] = analysis
+        self._size += len(key[0])
+        while self._size > _REMEMBERED_BYTES:
+            (text, _), _ = self._known.popitem(last=False)
+            self._size -= len(text)
+
+
+def _analyse(sql: str, standard_conforming_strings: bool) -> Analysis:  # noqa: FBT001
+    tokens = tokenize(sql, standard_conforming_strings=standard_conforming_strings)
+    parts = []
+    for statement in split_statements(sql, tokens):
+        text = sql[statement.start : statement.end]
+        try:
+            plan = analyse(text, standard_conforming_strings=standard_conforming_strings)
+        except ProxyError as error:
+            if error.position is not None:
+                error.position += statement.start
+            raise
+        part = Part(text, statement.start, plan)
+        if isinstance(plan, Passthrough):
+            inner = tokenize(text, standard_conforming_strings=standard_conforming_strings)
+            found = qualify_state_relations(text, inner)
+            if found is not None:
+                part = Part(text, statement.start, plan, found.edited, found.names)
+        parts.append(part)
+    return Analysis(sql, tuple(parts))

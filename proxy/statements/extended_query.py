@@ -1,0 +1,352 @@
+"""The extended protocol for statements of ours: Parse, Bind, Describe, Execute, Close.
+
+Owns what each message becomes upstream. Each has its counterpart there under the same name, so the
+order of answers, the skip to Sync and the life of portals need no second implementation. The common
+case, a prepared PREDICT whose models have not changed, is answered without waiting for anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from proxy.errors import ProxyError, RemoteProtocolError, UnsupportedError
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import (
+    STATEMENT,
+    Bind,
+    Execute,
+    Parse,
+    close,
+    command_complete,
+    target_and_name,
+)
+from proxy.protocol.replies import SilentReply
+from proxy.protocol.wire import frame
+from proxy.registry import queries
+from proxy.registry.postgres_store import Registry
+from proxy.rewrite.plan import Command, Passthrough, PredictQuery
+from proxy.rewrite.prefilter import may_concern_us
+from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
+from proxy.session.encodings import decode
+from proxy.session.questions import AlreadyAnswered, MappedReply, PositionMap
+from proxy.session.session import Session
+from proxy.statements.analysis import Part
+from proxy.statements.commands import CREATE_TAG, DROP_TAG, as_query
+from proxy.statements.create_model import create_model
+from proxy.statements.planning import plan_query
+from proxy.statements.prepared import (
+    Bound,
+    BoundScores,
+    OurStatements,
+    Prepared,
+    PreparedCommand,
+    PreparedScores,
+)
+from proxy.statements.relations import need_schema
+from proxy.statements.replies import RetaggedExecution, ScoredDescription, ScoredExecution
+from proxy.statements.services import Services
+
+_NEVER_RUN = (
+    "DO $pgseer$BEGIN RAISE EXCEPTION 'CREATE MODEL is carried out by pgseer'; END$pgseer$"
+)
+
+
+class ExtendedQuery:
+    """One session's extended protocol."""
+
+    def __init__(self, session: Session, services: Services, registry: Registry) -> None:
+        self._session = session
+        self._services = services
+        self._registry = registry
+        self._ours = OurStatements()
+
+    def handle(self, kind: int, body: bytes) -> Awaitable[None] | None:
+        """Handle a Parse, Bind, Describe, Execute or Close; return what is to be awaited."""
+        if kind == t.PARSE:
+            return self._parse(body)
+        handlers: dict[int, Callable[[bytes], Awaitable[None] | None]] = {
+            t.BIND: self._bind,
+            t.DESCRIBE: self._describe,
+            t.EXECUTE: self._execute,
+            t.CLOSE: self._close,
+        }
+        return handlers[kind](body)
+
+    def transaction_ended(self) -> None:
+        """Forget the portals: they end with their transaction."""
+        if self._ours.portals:
+            self._ours.portals.clear()
+            self._watch()
+
+    def _relay(self, kind: int, body: bytes) -> None:
+        self._session.send(frame(kind, body), kind)
+
+    def _watch(self) -> None:
+        self._session.inspect_extended(wanted=not self._ours.is_empty)
+
+    # -- Parse -----------------------------------------------------------------------------------
+
+    def _parse(self, body: bytes) -> Awaitable[None] | None:
+        message = Parse.decode(body)
+        if may_concern_us(message.text):
+            return self._parse_ours(message)
+        self._parse_ordinary(message)
+        return None
+
+    def _parse_ordinary(self, message: Parse) -> None:
+        """Pass it on; from now on its name is none of ours, unless the upstream refuses it."""
+        if message.name in self._ours.statements:
+            self._send_parse(message, message, None, None)
+        else:
+            self._session.send(message.encode(), t.PARSE)
+
+    async def _parse_ours(self, message: Parse) -> None:
+        session = self._session
+        if session.replies.skipping:
+            return  # the backend discards everything up to Sync
+        try:
+            sql = decode(message.text, session.codec)
+            part = await self._only_part(sql)
+            if part is None or (isinstance(part.plan, Passthrough) and part.qualified is None):
+                self._parse_ordinary(message)
+            elif isinstance(part.plan, Passthrough):
+                await self._parse_qualified(message, part)
+            elif isinstance(part.plan, Command):
+                await self._parse_command(message, part.plan.statement)
+            elif isinstance(part.plan, PredictQuery):
+                await self._parse_scored(message, part.plan)
+        except AlreadyAnswered:
+            return
+        except ProxyError as error:
+            session.fail(error)
+
+    async def _only_part(self, sql: str | None) -> Part | None:
+        if sql is None:
+            return None
+        analysis = await self._services.analyses.of(
+            sql, standard_conforming_strings=self._session.standard_conforming_strings
+        )
+        if len(analysis.parts) == 1:
+            return analysis.parts[0]
+        return None  # the upstream refuses several commands in one prepared statement
+
+    async def _parse_qualified(self, message: Parse, part: Part) -> None:
+        assert part.qualified is not None
+        if not await need_schema(self._session, self._registry, part.relations):
+            self._parse_ordinary(message)
+            return
+        position_map = part.qualified.original_position
+        self._send_parse(message, self._with_text(message, part.qualified.text), None, position_map)
+
+    async def _parse_command(self, message: Parse, statement: MLStatement) -> None:
+        await self._registry.models()  # schema ml exists from here on
+        sql = as_query(statement)
+        if sql is not None:
+            self._send_parse(message, self._with_text(message, sql), None, lambda _: 1)
+            return
+        if isinstance(statement, CreateModel):
+            self._send_parse(
+                message, self._with_text(message, _NEVER_RUN), PreparedCommand(statement), None
+            )
+        elif isinstance(statement, DropModel):
+            text = self._with_text(message, _drop_text(statement))
+            self._send_parse(message, text, PreparedCommand(statement), lambda _: 1)
+
+    async def _parse_scored(self, message: Parse, query: PredictQuery) -> None:
+        prepared = await self._plan(query, message.parameter_types)
+        splice = prepared.planned.statement.splice
+        self._send_parse(
+            message, self._with_text(message, splice.sql), prepared, splice.original_position
+        )
+
+    async def _plan(self, query: PredictQuery, parameter_types: bytes) -> PreparedScores:
+        session = self._session
+        catalogue = None if session.models_changed else await self._registry.models()
+        planned = await plan_query(
+            session, self._services, self._registry, query, parameter_types
+        )
+        types = tuple(score.type_sql for score in planned.statement.splice.scores)
+        return PreparedScores(
+            query, parameter_types, planned, session.codec, catalogue, types
+        )
+
+    def _with_text(self, message: Parse, sql: str) -> Parse:
+        return Parse(message.name, sql.encode(self._session.codec), message.parameter_types)
+
+    def _send_parse(
+        self,
+        message: Parse,
+        sent: Parse,
+        prepared: Prepared | None,
+        position_map: PositionMap | None,
+    ) -> None:
+        """Send a Parse; its name is ours (or not) at once, and what it was again if it fails."""
+        statements = self._ours.statements
+        before = statements.pop(message.name, None)
+        if prepared is not None:
+            statements[message.name] = prepared
+        self._watch()
+
+        def undo() -> None:
+            statements.pop(message.name, None)
+            if before is not None:
+                statements[message.name] = before
+            self._watch()
+
+        self._session.send(sent.encode(), _ParseReply(position_map, undo))
+
+    # -- Bind ------------------------------------------------------------------------------------
+
+    def _bind(self, body: bytes) -> Awaitable[None] | None:
+        message = Bind.decode(body)
+        prepared = self._ours.statements.get(message.statement)
+        if prepared is None:
+            self._ours.portals.pop(message.portal, None)
+            self._watch()
+            self._relay(t.BIND, body)
+            return None
+        if isinstance(prepared, PreparedCommand):
+            self._ours.portals[message.portal] = prepared
+            self._relay(t.BIND, body)
+            return None
+        if self._is_current(prepared):
+            self._bind_scored(message, prepared)
+            return None
+        return self._bind_again(message, prepared)
+
+    def _is_current(self, prepared: PreparedScores) -> bool:
+        return (
+            prepared.catalogue is not None
+            and prepared.catalogue is self._registry.fresh_models
+            and not self._session.models_changed
+            and prepared.codec == self._session.codec
+        )
+
+    async def _bind_again(self, message: Bind, prepared: PreparedScores) -> None:
+        """Bind a statement whose models may have changed since; it may need another text."""
+        session = self._session
+        if session.replies.skipping:
+            return
+        try:
+            fresh = await self._plan(prepared.query, prepared.parameter_types)
+            if fresh.described != prepared.described:
+                raise UnsupportedError(
+                    "cached plan must not change result type",
+                    detail="The model that the statement names now predicts another type.",
+                    hint="Prepare the statement again.",
+                )
+            new, old = fresh.planned.statement.splice, prepared.planned.statement.splice
+            if new.sql != old.sql:
+                text = new.sql.encode(session.codec)
+                session.send(close(STATEMENT, message.statement), SilentReply(t.CLOSE))
+                again = Parse(message.statement, text, prepared.parameter_types)
+                session.send(again.encode(), SilentReply(t.PARSE))
+            prepared.planned, prepared.catalogue = fresh.planned, fresh.catalogue
+            prepared.codec = fresh.codec
+            self._bind_scored(message, prepared)
+        except AlreadyAnswered:
+            return
+        except ProxyError as error:
+            error.position = None
+            session.fail(error)
+
+    def _bind_scored(self, message: Bind, prepared: PreparedScores) -> None:
+        statement = prepared.planned.statement
+        formats = statement.result_formats(message.result_formats)
+        if formats is None:
+            self._session.fail(
+                RemoteProtocolError(
+                    f"bind message has {len(message.result_formats)} result formats but query "
+                    f"has {statement.n_visible} columns"
+                )
+            )
+            return
+        bound = BoundScores(statement, formats[: statement.n_visible])
+        self._ours.portals[message.portal] = bound
+        sent = Bind(message.portal, message.statement, message.parameters, formats)
+        self._session.send(sent.encode(), t.BIND)
+
+    # -- Describe, Execute, Close ----------------------------------------------------------------
+
+    def _describe(self, body: bytes) -> None:
+        target, name = target_and_name(body)
+        ours: Prepared | Bound | None
+        if target == STATEMENT:
+            ours = self._ours.statements.get(name)
+        else:
+            ours = self._ours.portals.get(name)
+        if isinstance(ours, PreparedScores):
+            reply = ScoredDescription(ours.planned.statement, self._session.codec)
+        elif isinstance(ours, BoundScores):
+            reply = ScoredDescription(ours.statement, self._session.codec)
+        else:
+            self._relay(t.DESCRIBE, body)
+            return
+        self._session.send(frame(t.DESCRIBE, body), reply)
+
+    def _execute(self, body: bytes) -> Awaitable[None] | None:
+        bound = self._ours.portals.get(Execute.decode(body).portal)
+        if isinstance(bound, BoundScores):
+            rows = bound.statement.rows(bound.formats, self._session.codec)
+            reply = ScoredExecution(rows, bound.statement.splice.original_position)
+            self._session.send(frame(t.EXECUTE, body), reply)
+        elif isinstance(bound, PreparedCommand) and isinstance(bound.statement, CreateModel):
+            return self._create_model(bound.statement)
+        elif isinstance(bound, PreparedCommand):
+            self._session.models_changed = True
+            self._session.send(frame(t.EXECUTE, body), RetaggedExecution(DROP_TAG))
+        else:
+            self._relay(t.EXECUTE, body)
+        return None
+
+    async def _create_model(self, statement: CreateModel) -> None:
+        session = self._session
+        if session.replies.skipping:
+            return
+        try:
+            await create_model(session, self._services, self._registry, statement, 0)
+        except AlreadyAnswered:
+            return
+        except ProxyError as error:
+            session.fail(error)
+            return
+        session.tell(command_complete(CREATE_TAG))
+
+    def _close(self, body: bytes) -> None:
+        target, name = target_and_name(body)
+        if target == STATEMENT:
+            self._ours.statements.pop(name, None)
+        else:
+            self._ours.portals.pop(name, None)
+        self._watch()
+        self._relay(t.CLOSE, body)
+
+
+class _ParseReply(MappedReply):
+    """A Parse; if it fails, the name means what it meant before."""
+
+    __slots__ = ("_undo",)
+
+    def __init__(self, position_map: PositionMap | None, undo: Callable[[], None]) -> None:
+        super().__init__(t.PARSE, position_map)
+        self._undo = undo
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind == t.ERROR_RESPONSE:
+            self._undo()
+        return super().on_message(kind, body)
+
+    def on_skipped(self) -> None:
+        self._undo()
+
+
+def _drop_text(statement: DropModel) -> str:
+    calls = [
+        queries.drop_model(model.name, model.version, if_exists=statement.if_exists)
+        for model in statement.models
+    ]
+    if len(calls) == 1:
+        return calls[0]
+    return f"DO $pgseer$BEGIN {'; '.join(calls)}; END$pgseer$"
+
+

@@ -1,0 +1,113 @@
+"""The models that a session's statements name.
+
+Owns where they are looked up. While the session's transaction has changed models, in that session,
+so that it sees its own; else in the registry's catalogue. Leaves the catalogue's freshness to
+`registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from proxy.engine.model import Model
+from proxy.errors import ArtifactError, UnknownModelError
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import row_values
+from proxy.registry import queries
+from proxy.registry.model_version import ModelEntry
+from proxy.registry.catalog import Models
+from proxy.registry.postgres_store import Registry
+from proxy.rewrite.catalog import ModelSignature
+from proxy.rewrite.statements import ModelReference
+from proxy.session.questions import private_query
+from proxy.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class FoundModel:
+    """A version with what scores by it."""
+
+    entry: ModelEntry
+    model: Model
+    signature: ModelSignature
+
+
+class FoundModels:
+    """The models of one statement; the catalog that `rewrite.planner` asks."""
+
+    def __init__(self, found: Mapping[tuple[str, str | None], FoundModel]) -> None:
+        self._found = found
+
+    @property
+    def identity(self) -> tuple[tuple[str, str], ...]:
+        """Return what tells whether two lookups found the same."""
+        return tuple(
+            (found.entry.version, found.entry.artefact_sha256) for found in self._found.values()
+        )
+
+    def resolve(self, name: str, version: str | None) -> ModelSignature:
+        """Return a version's signature; every one was looked up before."""
+        return self._found[name, version].signature
+
+    def model(self, reference: ModelReference) -> Model:
+        """Return what scores."""
+        return self._found[reference.name, reference.version].model
+
+
+async def find_models(
+    session: Session, registry: Registry, references: Iterable[ModelReference]
+) -> FoundModels:
+    """Look up every model that a statement names.
+
+    Raises
+    ------
+    UnknownModelError
+        One does not exist; with its position.
+    AlreadyAnswered
+        The session's transaction has failed.
+    """
+    models = await (_own_models(session) if session.models_changed else registry.models())
+    found: dict[tuple[str, str | None], FoundModel] = {}
+    for reference in references:
+        key = (reference.name, reference.version)
+        if key not in found:
+            try:
+                entry, signature = models.entry(*key), models.resolve(*key)
+            except UnknownModelError as error:
+                error.position = reference.position
+                raise
+            model = await _model(session, registry, entry)
+            _check(entry, signature, model)
+            found[key] = FoundModel(entry, model, signature)
+    return FoundModels(found)
+
+
+def _check(entry: ModelEntry, signature: ModelSignature, model: Model) -> None:
+    """Refuse a row whose description is not that of its artefact: any role may write rows."""
+    described = [(f.name, f.kind, f.width, f.categories) for f in signature.features]
+    learned = [(f.name, f.kind.value, f.width, f.categories) for f in model.features]
+    if described != learned or tuple(signature.classes) != tuple(model.classes):
+        raise ArtifactError(
+            f'version {entry.version} of model "{entry.model_name}" is damaged',
+            detail="Its description is not that of its artefact.",
+            hint="Restore it from a backup, or train it again.",
+        )
+
+
+async def _own_models(session: Session) -> Models:
+    question = await session.ask(private_query(queries.model_catalog().encode(), binary=True))
+    rows = [row_values(body)[0] for body in question.bodies(t.DATA_ROW)]
+    return Models(ModelEntry.from_json(row) for row in rows if row is not None)
+
+
+async def _model(session: Session, registry: Registry, entry: ModelEntry) -> Model:
+    if not session.models_changed:
+        return await registry.artefact(entry)
+    known = registry.known(entry)
+    if known is not None:
+        return known
+    sql = queries.model_artefact(entry.model_name, entry.version)
+    question = await session.ask(private_query(sql.encode(), binary=True))
+    value = row_values(question.bodies(t.DATA_ROW)[0])[0]
+    return await registry.parse_artefact(entry, value or b"")

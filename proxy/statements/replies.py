@@ -1,0 +1,81 @@
+"""How the answers to statements of ours go back to the client."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import RowDescription, command_complete
+from proxy.session.questions import MappedReply, PositionMap
+from proxy.statements.scoring import ScoredRows, ScoredStatement
+
+
+class ScoredDescription(MappedReply):
+    """Describes a scored statement: the scores by their names, the hidden columns left out."""
+
+    __slots__ = ("_codec", "_is_simple", "_statement")
+
+    def __init__(self, statement: ScoredStatement, codec: str, *, is_simple: bool = False) -> None:
+        super().__init__(t.DESCRIBE, statement.splice.original_position)
+        self._statement = statement
+        self._codec = codec
+        self._is_simple = is_simple
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind == t.ROW_DESCRIPTION:
+            return self._statement.describe(RowDescription.decode(body), self._codec).encode()
+        return super().on_message(kind, body)
+
+
+class ScoredExecution(MappedReply):
+    """Writes the scores into an Execute's rows."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self, rows: ScoredRows, position_map: PositionMap | None) -> None:
+        super().__init__(t.EXECUTE, position_map)
+        self._rows = rows
+
+    def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        end, rows = self._rows.write(data, start, stop)
+        return end, rows  # type: ignore[return-value]  # joined with bytes, which takes any buffer
+
+
+class SimpleDescription(MappedReply):
+    """Describes a statement of a simple query: rows are announced, their absence is not."""
+
+    __slots__ = ()
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        return b"" if kind == t.NO_DATA else super().on_message(kind, body)
+
+
+class SimpleExecution(MappedReply):
+    """Runs an ordinary statement of a simple query that holds a statement of ours too."""
+
+    __slots__ = ("_refuse_copy",)
+
+    def __init__(self, position_map: PositionMap | None, refuse_copy: Callable[[], None]) -> None:
+        super().__init__(t.EXECUTE, position_map)
+        self._refuse_copy = refuse_copy
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind == t.COPY_IN_RESPONSE:
+            self._refuse_copy()
+            return b""
+        return super().on_message(kind, body)
+
+
+class RetaggedExecution(MappedReply):
+    """Runs a CALL that stands for a statement of ours: the client sees that statement's tag."""
+
+    __slots__ = ("_tag",)
+
+    def __init__(self, tag: bytes) -> None:
+        super().__init__(t.EXECUTE, None)
+        self._tag = tag
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind == t.COMMAND_COMPLETE:
+            return command_complete(self._tag)
+        return super().on_message(kind, body)

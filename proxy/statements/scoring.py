@@ -1,0 +1,239 @@
+"""A splice plan with its models: from hidden values to scores to rows of the client's.
+
+Owns the way between the columns that were asked for and the matrix that a model takes. Leaves the
+bytes to `rewrite.columns` and `rewrite.splice`, the numbers to the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.model import Model
+from proxy.protocol.messages import FieldDescription, RowDescription
+from proxy.rewrite.columns import ColumnKind, HiddenColumn, RowDecoder
+from proxy.rewrite.plan import ScoreColumn, Splice
+from proxy.rewrite.splice import Slot, SlotKind, Splicer
+from proxy.statements.labels import label_values
+
+_KINDS = {"category": ColumnKind.CATEGORY, "array": ColumnKind.FLOAT8_ARRAY}
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One feature's columns: where they are among the hidden values, and where the model's are."""
+
+    source: slice
+    target: slice
+    codes: Matrix | None
+    """For a category whose hidden column has other codes: the model's, by the column's."""
+
+
+class Score:
+    """One PREDICT of a statement, with its model."""
+
+    def __init__(self, column: ScoreColumn, model: Model, hidden: _HiddenLayout) -> None:
+        self.column = column
+        self.model = model
+        self._width = model.input_width
+        self._parts: list[_Part] = []
+        offset = 0
+        for feature, index in zip(column.signature.features, column.inputs, strict=True):
+            target = slice(offset, offset + feature.width)
+            offset += feature.width
+            if index is not None:
+                codes = hidden.codes_for(index, feature.categories)
+                self._parts.append(_Part(hidden.slices[index], target, codes))
+        self._view = self._contiguous()
+
+    def _contiguous(self) -> slice | None:
+        """Return the stretch of hidden values that is the model's matrix as it stands, if any."""
+        position = start = self._parts[0].source.start if self._parts else 0
+        for part in self._parts:
+            if part.codes is not None or part.source.start != position:
+                return None
+            if part.target.start != position - start:
+                return None
+            position = part.source.stop
+        return slice(start, position) if position - start == self._width else None
+
+    def raw(self, values: Matrix) -> Matrix:
+        """Return the model's matrix, (n, input_width); an input that was not given is NaN."""
+        if self._view is not None:
+            return values[:, self._view]
+        raw = np.full((len(values), self._width), np.nan)
+        for part in self._parts:
+            taken = values[:, part.source]
+            raw[:, part.target] = taken if part.codes is None else _recoded(taken, part.codes)
+        return raw
+
+    def of(self, values: Matrix) -> NDArray[np.float64] | NDArray[np.int64]:
+        """Return the score of each row: a float8, or a place in the model's classes."""
+        raw = self.raw(values)
+        output = self.column.output
+        if output == "label":
+            return self.model.predict_class(raw)
+        if output == "value":
+            return self.model.predict(raw)
+        if self.column.class_index == 1 and self.model.task == "binary":
+            return self.model.predict(raw)
+        probabilities = self.model.predict_proba(raw)
+        if self.column.class_index is None:
+            return np.asarray(probabilities.max(axis=1))
+        return np.ascontiguousarray(probabilities[:, self.column.class_index])
+
+    def slot(self, index: int, format_code: int, codec: str) -> Slot:
+        """Return how the score is written into visible column `index`."""
+        if self.column.output == "label":
+            labels = label_values(self.model.classes, self.model.target_type, format_code, codec)
+            return Slot(index, SlotKind.LABEL, labels)
+        return Slot(index, SlotKind.FLOAT8_BINARY if format_code else SlotKind.FLOAT8_TEXT)
+
+
+class _HiddenLayout:
+    """Where each hidden column's values are, and the dictionary of each category."""
+
+    def __init__(self, splice: Splice) -> None:
+        self.slices: list[slice] = []
+        self._categories: list[tuple[str, ...]] = []
+        offset = 0
+        for index, column in enumerate(splice.hidden):
+            self.slices.append(slice(offset, offset + column.width))
+            offset += column.width
+            self._categories.append(_categories_of(splice, index))
+        self.columns = [
+            HiddenColumn(
+                _KINDS.get(column.kind, ColumnKind.FLOAT8), column.width, categories, column.name
+            )
+            for column, categories in zip(splice.hidden, self._categories, strict=True)
+        ]
+
+    def codes_for(self, index: int, categories: tuple[str, ...]) -> Matrix | None:
+        """Return the model's code for each code of a hidden column; None: they are the same."""
+        ours = self._categories[index]
+        if ours == categories:
+            return None
+        places = {word: code for code, word in enumerate(categories)}
+        unseen = len(categories)
+        return np.array([float(places.get(word, unseen)) for word in ours] + [float(unseen)])
+
+
+def _categories_of(splice: Splice, index: int) -> tuple[str, ...]:
+    """Return every category that some model knows in this column, each once."""
+    known: dict[str, None] = {}
+    for score in splice.scores:
+        for feature, given in zip(score.signature.features, score.inputs, strict=True):
+            if given == index:
+                known |= dict.fromkeys(feature.categories)
+    return tuple(known)
+
+
+def _recoded(codes: Matrix, table: Matrix) -> Matrix:
+    missing = np.isnan(codes)
+    recoded = table[np.where(missing, 0, codes).astype(np.int64)]
+    recoded[missing] = np.nan
+    return recoded
+
+
+class ScoredStatement:
+    """A splice plan with its models and its visible columns: what rows need to be scored.
+
+    Parameters
+    ----------
+    models : for each of `splice.scores`
+    positions : for each, the visible column that it stands in
+    n_visible : columns that the client sees
+    """
+
+    def __init__(
+        self,
+        splice: Splice,
+        models: Sequence[Model],
+        positions: Sequence[int],
+        n_visible: int,
+    ) -> None:
+        self.splice = splice
+        self.positions = tuple(positions)
+        self.n_visible = n_visible
+        self._layout = _HiddenLayout(splice)
+        self.scores = [
+            Score(column, model, self._layout)
+            for column, model in zip(splice.scores, models, strict=True)
+        ]
+        self._names = {
+            position: score.column.name
+            for position, score in zip(self.positions, self.scores, strict=True)
+        }
+        self._rows: dict[tuple[tuple[int, ...], str], ScoredRows] = {}
+
+    @property
+    def n_hidden(self) -> int:
+        """Columns that the client does not see."""
+        return len(self.splice.hidden)
+
+    def result_formats(self, wanted: Sequence[int]) -> tuple[int, ...] | None:
+        """Return a format for every upstream column; None where the client's count is wrong.
+
+        As in Bind: none is text for all, one is for all, else one for each.
+        """
+        visible = self.visible_formats(wanted)
+        return None if visible is None else visible + (1,) * self.n_hidden
+
+    def visible_formats(self, wanted: Sequence[int]) -> tuple[int, ...] | None:
+        """Return the format of each visible column."""
+        if len(wanted) == self.n_visible:
+            return tuple(wanted)
+        if len(wanted) <= 1:
+            return (wanted[0] if wanted else 0,) * self.n_visible
+        return None
+
+    def describe(self, upstream: RowDescription, codec: str) -> RowDescription:
+        """Return the description of what the client sees."""
+        names = {
+            position: name.encode(codec, "replace") for position, name in self._names.items()
+        }
+        return upstream.renamed(names, self.n_visible)
+
+    def rows(self, formats: tuple[int, ...], codec: str) -> ScoredRows:
+        """Return what turns the upstream's rows into the client's, in these visible formats."""
+        key = (formats, codec)
+        found = self._rows.get(key)
+        if found is None:
+            decoder = RowDecoder(self.n_visible, self._layout.columns)
+            slots = [
+                score.slot(position, formats[position], codec)
+                for position, score in zip(self.positions, self.scores, strict=True)
+            ]
+            found = ScoredRows(decoder, Splicer(self.n_visible, slots), self.scores)
+            self._rows[key] = found
+        return found
+
+
+class ScoredRows:
+    """Rows in, scored rows out."""
+
+    def __init__(self, decoder: RowDecoder, splicer: Splicer, scores: Sequence[Score]) -> None:
+        self._decoder = decoder
+        self._splicer = splicer
+        self._scores = scores
+
+    def write(self, data: bytes, start: int, stop: int) -> tuple[int, bytes | memoryview]:
+        """Score the whole rows at the beginning of data[start:stop].
+
+        Returns the offset behind them and the rows to send.
+        """
+        decoded = self._decoder.decode(data, start, stop)
+        if not decoded.n_rows:
+            return start, b""
+        scores = [score.of(decoded.values) for score in self._scores]
+        return decoded.next_offset, self._splicer.splice(data, decoded, scores)
+
+
+def marked_positions(splice: Splice, fields: Sequence[FieldDescription]) -> list[int]:
+    """Return, for each score, the column under its marker."""
+    places = {field.name: index for index, field in enumerate(fields)}
+    return [places[score.marker.encode()] for score in splice.scores]

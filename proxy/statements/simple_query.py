@@ -1,0 +1,126 @@
+"""A simple Query that holds a statement of ours: run as one batch of the extended protocol.
+
+A query string is one implicit transaction and has one ReadyForQuery; so has a batch up to its Sync.
+Every statement of the string, ours or not, becomes Parse, Bind, Describe, Execute; the answers that a
+simple query would not have are kept back.
+"""
+
+from __future__ import annotations
+
+from proxy.errors import ProxyError
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import (
+    NO_PARAMETER_TYPES,
+    NO_PARAMETERS,
+    PORTAL,
+    Bind,
+    Execute,
+    Parse,
+    describe,
+)
+from proxy.protocol.wire import cstring, frame
+from proxy.registry.postgres_store import Registry
+from proxy.rewrite.plan import Command, Passthrough, PredictQuery
+from proxy.session.questions import (
+    AlreadyAnswered,
+    MappedReply,
+    SilentMappedReply,
+)
+from proxy.session.session import Session
+from proxy.statements.analysis import Analysis, Part
+from proxy.statements.commands import run_command
+from proxy.statements.planning import plan_query
+from proxy.statements.relations import need_schema
+from proxy.statements.replies import (
+    ScoredDescription,
+    ScoredExecution,
+)
+from proxy.statements.running import run_statement
+from proxy.statements.services import Services
+
+_UNNAMED = b""
+
+
+class SimpleQuery:
+    """One Query message."""
+
+    def __init__(self, session: Session, services: Services, registry: Registry) -> None:
+        self._session = session
+        self._services = services
+        self._registry = registry
+
+    async def run(self, analysis: Analysis) -> None:
+        """Answer it, ReadyForQuery included."""
+        offset = 0
+        try:
+            for part in analysis.parts:
+                offset = part.start
+                await self._run_part(part)
+        except AlreadyAnswered:
+            pass
+        except ProxyError as error:
+            if error.position is not None:
+                error.position += offset
+            self._session.fail(error)
+        self._session.sync()
+
+    async def relay(self, body: bytes, analysis: Analysis) -> None:
+        """Send an ordinary Query that uses relations of ours, with their schema where needed."""
+        try:
+            is_ours = await need_schema(self._session, self._registry, analysis.relations)
+        except AlreadyAnswered:
+            self._session.sync()
+            return
+        if not is_ours:
+            self._session.send(frame(t.QUERY, body), t.QUERY)
+            return
+        text = analysis.qualified()
+        message = frame(t.QUERY, cstring(text.text.encode(self._session.codec)))
+        self._session.send(message, MappedReply(t.QUERY, text.original_position))
+
+    async def _run_part(self, part: Part) -> None:
+        plan = part.plan
+        if isinstance(plan, Passthrough):
+            await self._run_ordinary(part)
+        elif isinstance(plan, Command):
+            await run_command(
+                self._session, self._services, self._registry, plan.statement, part.start
+            )
+        elif isinstance(plan, PredictQuery):
+            await self._run_scored(part, plan)
+
+    async def _run_ordinary(self, part: Part) -> None:
+        text = part.qualified
+        if text and not await need_schema(self._session, self._registry, part.relations):
+            text = None
+        sql = part.sql if text is None else text.text
+        start = part.start
+
+        def position_map(position: int) -> int:
+            inside = position if text is None else text.original_position(position)
+            return inside + start
+
+        run_statement(self._session, sql, position_map)
+
+    async def _run_scored(self, part: Part, query: PredictQuery) -> None:
+        session, start = self._session, part.start
+        planned = await plan_query(session, self._services, self._registry, query, offset=start)
+        statement = planned.statement
+
+        def position_map(position: int) -> int:
+            return statement.splice.original_position(position) + start
+
+        formats = statement.result_formats(())
+        assert formats is not None
+        text = statement.splice.sql.encode(session.codec)
+        session.send(
+            Parse(_UNNAMED, text, NO_PARAMETER_TYPES).encode(),
+            SilentMappedReply(t.PARSE, position_map),
+        )
+        session.send(
+            Bind(_UNNAMED, _UNNAMED, NO_PARAMETERS, formats).encode(),
+            SilentMappedReply(t.BIND, position_map),
+        )
+        session.send(describe(PORTAL, _UNNAMED), ScoredDescription(statement, session.codec))
+        rows = statement.rows(formats[: statement.n_visible], session.codec)
+        session.send(Execute(_UNNAMED).encode(), ScoredExecution(rows, position_map))

@@ -1,0 +1,110 @@
+"""A dataset in memory that parent and child both map.
+
+Owns the layout and the file behind it, which has no name: an anonymous memory file on Linux, an
+unlinked temporary file elsewhere. /dev/shm is not used, as containers give it 64 MB.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.columns import Dataset
+from proxy.errors import TooLargeError
+
+# A cache line: no array shares one with its neighbour, and vector loads are aligned.
+ALIGNMENT = 64
+OUT_OF_MEMORY = "53200"
+DISK_FULL = "53100"
+
+
+@dataclass(frozen=True, slots=True)
+class SharedDataset:
+    """A dataset's copy in a file descriptor, which the owner of this value closes."""
+
+    descriptor: int
+    size_bytes: int
+    description: dict[str, Any]
+    extents: list[tuple[int, int]]
+
+    def close(self) -> None:
+        """Give the memory back, once no process maps it."""
+        os.close(self.descriptor)
+
+
+def share(dataset: Dataset) -> SharedDataset:
+    """Copy `dataset` once, into memory that a child can map. Takes time: not for the event loop.
+
+    Raises
+    ------
+    TooLargeError
+        53200: there is not that much memory (53100: disk, where a file stands for it).
+    """
+    description, arrays = dataset.to_buffers()
+    extents, size_bytes = _lay_out(arrays)
+    descriptor = _anonymous_file()
+    try:
+        _reserve(descriptor, size_bytes)
+        with mmap.mmap(descriptor, size_bytes) as memory:
+            for array, (offset, length) in zip(arrays, extents, strict=True):
+                target = np.frombuffer(memory, np.uint8, length, offset)
+                target[:] = array.reshape(-1).view(np.uint8)
+                del target  # a mapping cannot be closed under a view of it
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return SharedDataset(descriptor, size_bytes, description, extents)
+
+
+def attach(
+    descriptor: int,
+    size_bytes: int,
+    description: dict[str, Any],
+    extents: Sequence[tuple[int, int]],
+) -> Dataset:
+    """Return the dataset that `share` laid out; its arrays are views that keep the mapping."""
+    # Private: what the engine may write into an array stays its own.
+    memory = memoryview(mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_COPY))
+    buffers = [memory[offset : offset + length] for offset, length in extents]
+    return Dataset.from_buffers(description, buffers)
+
+
+def _lay_out(arrays: Sequence[NDArray[Any]]) -> tuple[list[tuple[int, int]], int]:
+    extents = []
+    end = 0
+    for array in arrays:
+        offset = -(-end // ALIGNMENT) * ALIGNMENT
+        extents.append((offset, array.nbytes))
+        end = offset + array.nbytes
+    return extents, max(end, 1)  # nothing cannot be mapped
+
+
+def _anonymous_file() -> int:
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("pgseer-dataset", os.MFD_CLOEXEC)
+    descriptor, path = tempfile.mkstemp(prefix="pgseer-dataset-")
+    os.unlink(path)  # noqa: PTH108  # a descriptor's business, not a path's
+    return descriptor
+
+
+def _reserve(descriptor: int, size_bytes: int) -> None:
+    """Take the memory now: writing to a hole later would end in SIGBUS where there is none."""
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(descriptor, 0, size_bytes)
+        else:
+            os.ftruncate(descriptor, size_bytes)
+    except OSError as error:
+        raise TooLargeError(
+            "there is not enough memory for the training data",
+            detail=f"{size_bytes} bytes are needed: {error.strerror}.",
+            hint="Select fewer rows or columns.",
+            sqlstate=OUT_OF_MEMORY if hasattr(os, "memfd_create") else DISK_FULL,
+        ) from error

@@ -1,0 +1,183 @@
+"""The process that trains: one job after the other, until the proxy is gone.
+
+Started by `process.TrainingProcess`. Reads jobs from one socket and nothing else; the engine does
+the work. Dies with its parent, and is the one whom the kernel should pick when memory runs out.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import resource
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from proxy.engine import artifact, training
+from proxy.errors import ProxyError
+from proxy.workers.buffers import attach
+from proxy.workers.frames import (
+    LENGTH,
+    Failed,
+    Job,
+    ModelDescription,
+    Progress,
+    Ready,
+    Trained,
+    decode_job,
+    encode,
+)
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# Ordinary traffic is served first; a training takes the rest of the machine.
+NICENESS = 5
+# Of -1000..1000, proc(5): above everything that the database and the proxy are.
+OOM_SCORE = "500"
+PROGRESS_INTERVAL_S = 0.05
+
+Train = Callable[[Job, int, Callable[[Progress], None]], tuple[ModelDescription, bytes]]
+
+
+def main(descriptor: str, parent: str) -> None:
+    """Run the child."""
+    _settle_in(int(parent))
+    with socket.socket(fileno=int(descriptor)) as connection:
+        serve(connection, train)
+
+
+def serve(connection: socket.socket, work: Train) -> None:
+    """Answer jobs until the parent closes the connection."""
+    connection.sendall(encode(Ready()))
+    with suppress(ConnectionError):
+        while (received := _receive(connection)) is not None:
+            job, shared = received
+            _answer(connection, work, job, shared)
+
+
+def train(
+    job: Job, shared: int, report: Callable[[Progress], None]
+) -> tuple[ModelDescription, bytes]:
+    """Have the engine do `job` on the dataset in the descriptor `shared`."""
+    dataset = attach(shared, job.shared_size_bytes, job.dataset, job.extents)
+    result = training.train(
+        job.algorithm,
+        job.parameters,
+        dataset,
+        lambda progress: report(
+            Progress(
+                phase=progress.phase,
+                iterations_done=progress.iterations_done,
+                iterations_total=progress.iterations_total,
+                loss=progress.loss,
+            )
+        ),
+    )
+    model = result.model
+    artefact = artifact.dump(model)
+    description = ModelDescription(
+        algorithm=model.algorithm,
+        parameters=dict(model.parameters),
+        task=model.task,
+        predict_kind=model.predict_kind,
+        classes=list(model.classes),
+        features=[asdict(feature) for feature in model.features],
+        target=model.target_name,
+        target_type=model.target_type,
+        terms=[asdict(term) for term in model.describe()],
+        metrics=dict(result.metrics),
+        n_samples=result.n_samples,
+        n_train=result.n_train,
+        n_holdout=result.n_holdout,
+        warnings=list(result.warnings),
+        format_version=artifact.FORMAT_VERSION,
+        artefact_sha256=hashlib.sha256(artefact).hexdigest(),
+    )
+    return description, artefact
+
+
+def _answer(connection: socket.socket, work: Train, job: Job, shared: int) -> None:
+    try:
+        description, artefact = work(job, shared, Reporter(connection))
+    except ProxyError as error:
+        connection.sendall(encode(_failed(error)))
+    except MemoryError:
+        connection.sendall(encode(Failed(sqlstate="53200", message="out of memory in training")))
+    except ConnectionError:
+        raise  # the parent is gone
+    except Exception as error:  # noqa: BLE001  # whatever it is, the client hears of it
+        traceback.print_exc()
+        detail = f"{type(error).__name__}: {error}"
+        connection.sendall(
+            encode(Failed(sqlstate="XX000", message="training failed", detail=detail))
+        )
+    else:
+        header = Trained(description=description, payload_size_bytes=len(artefact))
+        connection.sendall(encode(header))
+        connection.sendall(artefact)
+    finally:
+        os.close(shared)
+
+
+def _failed(error: ProxyError) -> Failed:
+    return Failed(
+        sqlstate=error.sqlstate, message=error.message, detail=error.detail, hint=error.hint
+    )
+
+
+class Reporter:
+    """Sends progress: each new phase, and within one at most twenty times a second."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._phase = ""
+        self._sent_at_s = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Send `progress`, or leave it out."""
+        now_s = time.monotonic()
+        if progress.phase == self._phase and now_s - self._sent_at_s < PROGRESS_INTERVAL_S:
+            return
+        self._phase = progress.phase
+        self._sent_at_s = now_s
+        self._connection.sendall(encode(progress))
+
+
+def _receive(connection: socket.socket) -> tuple[Job, int] | None:
+    """Return the next job and its descriptor, or None when the parent is gone."""
+    first, descriptors, _, _ = socket.recv_fds(connection, LENGTH.size, 1)
+    if not first:
+        return None
+    (length,) = LENGTH.unpack(first + _receive_exactly(connection, LENGTH.size - len(first)))
+    return decode_job(_receive_exactly(connection, length)), descriptors[0]
+
+
+def _receive_exactly(connection: socket.socket, size_bytes: int) -> bytes:
+    received = bytearray()
+    while len(received) < size_bytes:
+        chunk = connection.recv(size_bytes - len(received))
+        if not chunk:
+            raise ConnectionResetError
+        received += chunk
+    return bytes(received)
+
+
+def _settle_in(parent: int) -> None:
+    """Arrange the end with the parent, and good behaviour until then."""
+    # Ctrl-C at the terminal goes to the whole group; ending is the parent's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:  # it died before the wish was made
+            sys.exit(1)
+        with suppress(OSError):  # a sandbox may have no /proc
+            Path("/proc/self/oom_score_adj").write_text(OOM_SCORE, "ascii")
+    os.nice(NICENESS)
+    # A core file would hold the training data.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,0 +1,121 @@
+"""The conversation between the proxy and a training process.
+
+    frame:  Int32 length of the header, the header in JSON, then `payload_size_bytes` bytes if the
+            header names some
+
+    parent                              child
+                            <- Ready    imports are done
+    Job, with one descriptor ->
+                            <- Progress, any number of times
+                            <- Trained, with the artefact as its payload; or Failed
+
+The descriptor of the shared dataset travels beside the first byte of its Job (SCM_RIGHTS).
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+LENGTH = struct.Struct("!I")
+
+
+class Ready(Struct, frozen=True, tag=True):
+    """The child may be given a job."""
+
+
+class Job(Struct, frozen=True, tag=True, kw_only=True):
+    """Train this.
+
+    Attributes
+    ----------
+    dataset : the description that `Dataset.to_buffers` returned
+    extents : (offset, length) in bytes of each of its arrays in the shared memory
+    shared_size_bytes : of the shared memory
+    """
+
+    algorithm: str
+    parameters: dict[str, Any]
+    dataset: dict[str, Any]
+    extents: list[tuple[int, int]]
+    shared_size_bytes: int
+
+
+class Progress(Struct, frozen=True, tag=True, kw_only=True):
+    """How far the training is; `loss` is None where the algorithm has none."""
+
+    phase: str
+    iterations_done: int
+    iterations_total: int
+    loss: float | None = None
+
+
+class ModelDescription(Struct, frozen=True, kw_only=True):
+    """What the registry stores beside the artefact, as the engine reports it.
+
+    Attributes
+    ----------
+    parameters : with their defaults filled in
+    features, terms : `engine.columns.InputFeature` and `engine.model.ModelTerm`, as objects
+    metrics : of the n_holdout rows
+    n_samples : rows that the stored model was fitted on
+    warnings : for the person who trains
+    """
+
+    algorithm: str
+    parameters: dict[str, Any]
+    task: str
+    predict_kind: str
+    classes: list[str]
+    features: list[dict[str, Any]]
+    target: str | None
+    target_type: str | None
+    terms: list[dict[str, Any]]
+    metrics: dict[str, Any]
+    n_samples: int
+    n_train: int
+    n_holdout: int
+    warnings: list[str]
+    format_version: int
+    artefact_sha256: str
+
+
+class Trained(Struct, frozen=True, tag=True, kw_only=True):
+    """The job is done; the artefact follows."""
+
+    description: ModelDescription
+    payload_size_bytes: int
+
+
+class Failed(Struct, frozen=True, tag=True, kw_only=True):
+    """The job cannot be done; the child is ready for another."""
+
+    sqlstate: str
+    message: str
+    detail: str | None = None
+    hint: str | None = None
+
+
+Answer = Ready | Progress | Trained | Failed
+
+_answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
+_jobs = msgspec.json.Decoder(Job)
+
+
+def encode(header: Job | Answer) -> bytes:
+    """Return the frame of `header`, without its payload."""
+    body = msgspec.json.encode(header)
+    return LENGTH.pack(len(body)) + body
+
+
+def decode_answer(body: bytes | bytearray) -> Answer:
+    """Read a header that a child sent."""
+    return _answers.decode(body)
+
+
+def decode_job(body: bytes | bytearray) -> Job:
+    """Read a header that the parent sent."""
+    return _jobs.decode(body)

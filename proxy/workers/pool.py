@@ -1,0 +1,185 @@
+"""How many training processes there are, and whose job is next.
+
+Jobs run in the order in which they were asked for, `size` at a time. One child is kept ready
+beyond the busy ones, as long as there are fewer than `size`: starting one takes a second. A child
+is used again after a job that ended in good order, even in an error; after anything else it is
+killed, which also is how a job is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.engine.columns import Dataset
+from proxy.errors import AdminShutdownError, ProxyError
+from proxy.workers.buffers import SharedDataset, share
+from proxy.workers.frames import Job, ModelDescription, Progress
+from proxy.workers.process import TrainingFailed, TrainingProcess
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedArtifact:
+    """A trained model: its bytes, and what the registry keeps beside them."""
+
+    artefact: bytes
+    description: ModelDescription
+
+
+class TrainingPool:
+    """Up to `size` training processes."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._slots = asyncio.Semaphore(size)  # first come, first served
+        self._busy = 0
+        self._alive: set[TrainingProcess] = set()
+        self._spawning = 0
+        self._tasks: set[asyncio.Task[None]] = set()  # starts and ends under way
+        self._idle: asyncio.Queue[TrainingProcess | ProxyError] = asyncio.Queue()
+        self._waiting = 0
+        self._is_closed = False
+
+    @property
+    def pids(self) -> frozenset[int]:
+        """Return the process ids of the children."""
+        return frozenset(process.pid for process in self._alive)
+
+    def warm_up(self) -> None:
+        """Start a first child in the background, so that the first job finds it ready."""
+        self._keep_one_ready()
+
+    async def train(
+        self,
+        algorithm: str,
+        parameters: Mapping[str, Any],
+        dataset: Dataset,
+        on_progress: Callable[[Progress], None],
+    ) -> TrainedArtifact:
+        """Train in a child; `on_progress` is called on the event loop.
+
+        Cancelling kills the child at once, and another is started in the background.
+
+        Raises
+        ------
+        ProxyError
+            Whatever the engine raised; or 53200, 58000 where the child did not survive.
+        """
+        async with self._slots:
+            self._busy += 1
+            try:
+                shared = await _share(dataset)
+                try:
+                    return await self._run(_job(algorithm, parameters, shared), shared, on_progress)
+                finally:
+                    shared.close()
+            finally:
+                self._busy -= 1
+                self._keep_one_ready()
+
+    async def close(self) -> None:
+        """Kill every child, jobs or not, and wait until they are gone."""
+        self._is_closed = True
+        for process in self._alive.copy():
+            self._end(process)
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    async def _run(
+        self, job: Job, shared: SharedDataset, on_progress: Callable[[Progress], None]
+    ) -> TrainedArtifact:
+        process = await self._take()
+        try:
+            description, artefact = await process.train(job, shared, on_progress)
+        except TrainingFailed as failure:
+            self._idle.put_nowait(process)
+            raise failure.error from None
+        except BaseException:
+            self._end(process)
+            raise
+        self._idle.put_nowait(process)
+        return TrainedArtifact(artefact, description)
+
+    async def _take(self) -> TrainingProcess:
+        while True:
+            if self._is_closed:
+                raise AdminShutdownError("pgseer is stopping")
+            self._keep_one_ready()
+            self._waiting += 1
+            try:
+                found = await self._idle.get()
+            finally:
+                self._waiting -= 1
+            if isinstance(found, ProxyError):
+                raise found
+            if found.is_alive:
+                return found
+            self._end(found)  # it died while it had nothing to do
+
+    def _keep_one_ready(self) -> None:
+        wanted = min(self._busy + 1, self._size)
+        while not self._is_closed and len(self._alive) + self._spawning < wanted:
+            self._spawning += 1
+            self._in_background(self._start())
+
+    async def _start(self) -> None:
+        try:
+            try:
+                process = await TrainingProcess.start()
+            finally:
+                self._spawning -= 1
+            self._alive.add(process)
+            await self._welcome(process)
+        except ProxyError as error:
+            # Told to a job that waits for this child; the next job starts another.
+            if self._waiting:
+                self._idle.put_nowait(error)
+
+    async def _welcome(self, process: TrainingProcess) -> None:
+        try:
+            if not self._is_closed:
+                await process.ready()
+                self._idle.put_nowait(process)
+                return
+        except BaseException:
+            self._end(process)
+            raise
+        self._end(process)
+
+    def _end(self, process: TrainingProcess) -> None:
+        if process in self._alive:
+            self._alive.remove(process)
+            process.kill()
+            self._in_background(process.finished())
+
+    def _in_background(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _job(algorithm: str, parameters: Mapping[str, Any], shared: SharedDataset) -> Job:
+    return Job(
+        algorithm=algorithm,
+        parameters=dict(parameters),
+        dataset=shared.description,
+        extents=shared.extents,
+        shared_size_bytes=shared.size_bytes,
+    )
+
+
+async def _share(dataset: Dataset) -> SharedDataset:
+    """Copy off the event loop; a caller who is cancelled meanwhile leaves no descriptor behind."""
+    copying = asyncio.create_task(asyncio.to_thread(share, dataset))
+    try:
+        return await asyncio.shield(copying)
+    except asyncio.CancelledError:
+        copying.add_done_callback(_discard)
+        raise
+
+
+def _discard(copying: asyncio.Task[SharedDataset]) -> None:
+    if not copying.cancelled() and copying.exception() is None:
+        copying.result().close()

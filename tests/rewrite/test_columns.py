@@ -1,0 +1,528 @@
+"""Any bytes give what a plain reading of the format gives, or the error that it calls for."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import psycopg
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.errors import (
+    DatatypeMismatchError,
+    InvalidParameterError,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from proxy.rewrite import columns
+from proxy.rewrite.columns import (
+    ColumnKind,
+    ColumnValues,
+    HiddenColumn,
+    InputColumn,
+    RowDecoder,
+    TrainingReader,
+)
+from tests.kernels import encoders
+from tests.kernels.encoders import (
+    COPY_HEADER,
+    COPY_TRAILER,
+    Field,
+    MalformedError,
+    Reader,
+    data_row,
+    float8,
+    float8_array,
+    frame,
+)
+from tests.support.postgres import Cluster
+
+FLOAT8 = HiddenColumn(ColumnKind.FLOAT8)
+CATEGORIES = ("", "a", "b", "Grün", "a longer category than eight bytes", "exactly8", "日本")
+CATEGORY = HiddenColumn(ColumnKind.CATEGORY, categories=CATEGORIES)
+ARRAY = HiddenColumn(ColumnKind.FLOAT8_ARRAY, width=3, name="pixels")
+ALL = (FLOAT8, CATEGORY, ARRAY, FLOAT8)
+
+floats = st.none() | st.floats(allow_nan=False)
+texts = st.none() | st.sampled_from(CATEGORIES) | st.text(max_size=12)
+arrays = st.none() | st.just([]) | st.lists(floats, min_size=3, max_size=3)
+visible = st.lists(st.none() | st.binary(max_size=20), max_size=4)
+hidden_rows = st.tuples(floats, texts, arrays, floats)
+
+
+def utf8(text: str | None) -> Field:
+    return None if text is None else text.encode()
+
+
+def encode(row: tuple[Any, ...]) -> list[Field]:
+    return [float8(row[0]), utf8(row[1]), float8_array(row[2]), float8(row[3])]
+
+
+def flat(row: Sequence[Field]) -> list[float]:
+    """Read four hidden fields the plain way."""
+    number, text, array, other = row
+    code = math.nan
+    if text is not None:
+        known = [category.encode() for category in CATEGORIES]
+        code = float(known.index(text)) if text in known else float(len(known))
+    elements = encoders.read_float8_array(array) or [math.nan] * 3
+    if len(elements) != 3:
+        raise MalformedError
+    return [encoders.read_float8(number), code, *elements, encoders.read_float8(other)]
+
+
+def same(found: np.ndarray, wanted: Sequence[Sequence[float]]) -> bool:
+    return np.array_equal(found, np.array(wanted).reshape(found.shape), equal_nan=True)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(visible, hidden_rows), max_size=6), st.data())
+def test_rows_decode_to_what_was_encoded(rows: list[Any], data: st.DataObject) -> None:
+    """Numbers, categories and arrays, NULL or not, come out in the layout of the matrix."""
+    n_visible = data.draw(st.integers(0, 4))
+    encoded = [encode(hidden) for _, hidden in rows]
+    shown = [(values + [None] * 4)[:n_visible] for values, _ in rows]
+    frames = [data_row(a + b) for a, b in zip(shown, encoded, strict=True)]
+    before, after = b"junk", frame(b"C", b"SELECT\0")
+    buffer = before + b"".join(frames) + after
+    decoded = RowDecoder(n_visible, ALL).decode(buffer, len(before), len(buffer))
+    assert decoded.n_rows == len(rows)
+    assert decoded.next_offset == len(buffer) - len(after)
+    assert same(decoded.values, [flat(fields) for fields in encoded])
+    assert decoded.values.flags.c_contiguous
+    starts = np.cumsum([len(before)] + [len(item) for item in frames])[:-1]
+    assert decoded.frame_starts[: len(rows)].tolist() == starts.tolist()
+    sizes = [len(data_row(values)) for values in shown]
+    assert (decoded.hidden_starts - decoded.frame_starts)[: len(rows)].tolist() == sizes
+    assert decoded.visible_size == sum(sizes)
+
+
+def test_rows_split_at_every_byte() -> None:
+    """A row is taken only with its last byte; the rest comes with the next call."""
+    rows = [[b"x", float8(1.5)], [None, None], [b"", float8(-2.0)]]
+    stream = b"".join(data_row(row) for row in rows)
+    ends = np.cumsum([0] + [len(data_row(row)) for row in rows]).tolist()
+    decoder = RowDecoder(1, [FLOAT8])
+    for split in range(len(stream) + 1):
+        first = decoder.decode(bytearray(stream), 0, split)
+        assert first.next_offset == max(end for end in ends if end <= split)
+        head = first.values[:, 0].tolist()
+        second = decoder.decode(memoryview(stream), first.next_offset, len(stream))
+        assert second.next_offset == len(stream)
+        assert same(np.array(head + second.values[:, 0].tolist()), [[1.5, math.nan, -2.0]])
+
+
+def test_no_hidden_columns_is_a_plain_walk() -> None:
+    """Without hidden columns rows are counted, and without visible ones as well."""
+    stream = data_row([b"a"]) * 3
+    decoded = RowDecoder(1, []).decode(stream, 0, len(stream))
+    assert (decoded.n_rows, decoded.values.shape) == (3, (3, 0))
+    assert RowDecoder(0, []).decode(data_row([]) * 2, 0, 14).n_rows == 2
+
+
+def test_more_rows_than_any_scratch() -> None:
+    """Results grow with the chunk, and a batch that would be huge is cut."""
+    decoder = RowDecoder(0, [FLOAT8])
+    stream = b"".join(data_row([float8(float(number))]) for number in range(5000))
+    assert decoder.decode(stream, 0, len(stream)).values[:, 0].tolist() == list(range(5000))
+    wide = RowDecoder(0, [HiddenColumn(ColumnKind.FLOAT8_ARRAY, columns._MAX_BATCH_VALUES // 2)])
+    stream = data_row([None]) * 5
+    offset, counts = 0, []
+    while (decoded := wide.decode(stream, offset, len(stream))).n_rows:
+        counts.append(decoded.n_rows)
+        offset = decoded.next_offset
+        assert np.isnan(decoded.values).all()
+    assert (counts, offset) == ([2, 2, 1], len(stream))
+
+
+def test_equal_categories_of_two_columns() -> None:
+    """Each column has its own codes, and the first of two equal categories counts."""
+    hidden = [
+        HiddenColumn(ColumnKind.CATEGORY, categories=("a", "b")),
+        HiddenColumn(ColumnKind.CATEGORY, categories=("b", "b", "a")),
+        HiddenColumn(ColumnKind.CATEGORY),
+    ]
+    stream = data_row([b"a", b"a", b"a"]) + data_row([b"b", b"b", b"b"])
+    decoded = RowDecoder(0, hidden).decode(stream, 0, len(stream))
+    assert decoded.values.tolist() == [[0.0, 2.0, 0.0], [1.0, 0.0, 0.0]]
+
+
+ARRAY_2D = struct.pack(">iiiiiii", 2, 0, 701, 1, 1, 3, 1) + struct.pack(">id", 8, 0.0) * 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "words"),
+    [
+        ([float8(1.0)], RemoteProtocolError, "1 columns instead of 2"),
+        ([float8(1.0)] * 3, RemoteProtocolError, "3 columns instead of 2"),
+        ([b"1234567", None], RemoteProtocolError, "column 1: float8 of 7 bytes"),
+        ([None, b"short"], RemoteProtocolError, "invalid binary array"),
+        ([None, float8_array([1.0, 2.0])], InvalidParameterError, "2 elements instead of 3"),
+        ([None, float8_array([1.0] * 9)], InvalidParameterError, "9 elements instead of 3"),
+        ([None, ARRAY_2D], InvalidParameterError, "2 dimensions"),
+        ([None, struct.pack(">iii", 0, 0, 700)], DatatypeMismatchError, "OID 700"),
+    ],
+)
+def test_unfit_rows(fields: list[Field], error: type[Exception], words: str) -> None:
+    """A row that is not what was asked for is named; the rows before it are not lost."""
+    good = data_row([float8(1.0), float8_array([1.0, None, 3.0])])
+    stream = good + data_row(fields)
+    decoder = RowDecoder(0, [FLOAT8, ARRAY])
+    decoded = decoder.decode(stream, 0, len(stream))
+    assert (decoded.n_rows, decoded.next_offset) == (1, len(good))
+    with pytest.raises(error, match=words) as caught:
+        decoder.decode(stream, decoded.next_offset, len(stream))
+    if error is InvalidParameterError:
+        assert caught.value.sqlstate == "2202E"
+        assert 'column "pixels"' in str(caught.value)
+
+
+def test_rows_whose_columns_do_not_fill_them() -> None:
+    """A length that the columns fall short of, or run over, is no row."""
+    decoder = RowDecoder(1, [])
+    for body in (b"\0\1\0\0\0\1ab", b"\0\1\0\0\0\3ab", b"\0\1\xff\xff\xff\xfe"):
+        with pytest.raises(RemoteProtocolError, match="do not fill its length"):
+            decoder.decode(frame(b"D", body), 0, 5 + len(body))
+
+
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [(ColumnKind.FLOAT8, 0), (ColumnKind.CATEGORY, 2), (ColumnKind.FLOAT8_ARRAY, -1)],
+)
+def test_a_width_that_no_column_has(kind: ColumnKind, width: int) -> None:
+    """Only an array is wider than one number."""
+    with pytest.raises(LocalProtocolError, match="width"):
+        HiddenColumn(kind, width)
+
+
+def mutate(data: bytes, changes: list[tuple[int, int]]) -> bytes:
+    result = bytearray(data)
+    for where, value in changes:
+        if result:
+            result[where % len(result)] = value
+    return bytes(result)
+
+
+changes = st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from([0, 1, 8, 127, 128, 255])))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(hidden_rows, max_size=4), changes, st.binary(max_size=40), st.binary(max_size=40))
+def test_hostile_rows(
+    rows: list[Any], where: list[tuple[int, int]], before: bytes, after: bytes
+) -> None:
+    """Mutated rows give the rows of a plain reading, then an error where it finds one."""
+    data = mutate(b"".join(data_row([b"v", *encode(row)]) for row in rows), where)
+    wanted, end, faulty = [], 0, False
+    for found in encoders.read_frames(data, b"D"):
+        try:
+            if found is None:
+                raise MalformedError
+            wanted.append(flat(encoders.read_fields(found[1], 5)[1:]))
+        except MalformedError:
+            faulty = True
+            break
+        end = found[0]
+    # What lies around the range must not matter.
+    buffer, start = before + data + after, len(before)
+    decoder = RowDecoder(1, ALL)
+    if wanted:
+        decoded = decoder.decode(buffer, start, start + len(data))
+        assert decoded.next_offset == start + end
+        assert same(decoded.values, wanted)
+    if faulty:
+        with pytest.raises((RemoteProtocolError, InvalidParameterError, DatatypeMismatchError)):
+            decoder.decode(buffer, start + end, start + len(data))
+    else:
+        assert decoder.decode(buffer, start + end, start + len(data)).n_rows == 0
+
+
+# --- training ---
+
+INPUTS = (
+    InputColumn(ColumnKind.FLOAT8, "age"),
+    InputColumn(ColumnKind.TEXT, "city"),
+    InputColumn(ColumnKind.FLOAT8_ARRAY, "pixels"),
+    InputColumn(ColumnKind.TEXT, "plan"),
+)
+training_rows = st.tuples(floats, texts, arrays, texts)
+
+
+def encode_training(row: tuple[Any, ...]) -> list[Field]:
+    return [float8(row[0]), utf8(row[1]), float8_array(row[2]), utf8(row[3])]
+
+
+def copy_stream(rows: Sequence[Sequence[Field]]) -> bytes:
+    """As PostgreSQL sends it: the header in the first frame, one tuple in each."""
+    payloads = [encoders.fields(row) for row in rows] + [COPY_TRAILER]
+    payloads[0] = COPY_HEADER + payloads[0]
+    return b"".join(frame(b"d", payload) for payload in payloads)
+
+
+def decoded_texts(column: ColumnValues) -> list[bytes | None]:
+    return [None if code == -1 else column.categories[code] for code in column.values]
+
+
+def assert_columns_hold(found: list[ColumnValues], rows: Sequence[Sequence[Field]]) -> None:
+    """Compare columns with rows read the plain way."""
+    numbers, cities, pixels, plans = found
+    assert same(numbers.values, [[encoders.read_float8(row[0]) for row in rows]])
+    assert decoded_texts(cities) == [row[1] for row in rows]
+    assert decoded_texts(plans) == [row[3] for row in rows]
+    elements = [encoders.read_float8_array(row[2]) for row in rows]
+    width = next((len(item) for item in elements if item), 0)
+    assert pixels.values.shape == (len(rows), width)
+    assert same(pixels.values, [item or [math.nan] * width for item in elements])
+
+
+@settings(deadline=None)
+@given(st.lists(training_rows, max_size=8), st.lists(st.integers(0, 10**6), max_size=5))
+def test_copy_in_any_pieces(rows: list[Any], cuts: list[int]) -> None:
+    """However the stream is cut, the columns are those of a plain reading."""
+    encoded = [encode_training(row) for row in rows]
+    stream = copy_stream(encoded)
+    reader = TrainingReader(INPUTS)
+    offset = 0
+    for cut in [*sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]:
+        offset = reader.feed(stream, offset, max(cut, offset))
+    assert offset == len(stream)
+    assert reader.n_rows == len(rows)
+    assert_columns_hold(reader.finish(), encoded)
+
+
+def test_copy_split_at_every_byte() -> None:
+    """A frame is taken only with its last byte."""
+    encoded = [encode_training((1.5, "a", None, "b")), encode_training((None, "b", [1, 2], None))]
+    stream = copy_stream(encoded)
+    for split in range(len(stream) + 1):
+        reader = TrainingReader(INPUTS)
+        offset = reader.feed(bytearray(stream), 0, split)
+        assert reader.feed(stream, offset, len(stream)) == len(stream)
+        assert_columns_hold(reader.finish(), encoded)
+
+
+def test_copy_stops_at_another_message() -> None:
+    """CopyDone is left to the caller."""
+    stream = copy_stream([]) + frame(b"c", b"")
+    reader = TrainingReader(INPUTS)
+    assert reader.feed(stream, 0, len(stream)) == len(stream) - 5
+    assert [column.values.shape for column in reader.finish()] == [(0,), (0,), (0, 0), (0,)]
+
+
+def test_codes_follow_first_appearance() -> None:
+    """Codes count from 0 in the order of the rows, in each column for itself."""
+    words = [b"x", b"y", None, b"x", b"z"]
+    reader = TrainingReader([InputColumn(ColumnKind.TEXT)] * 2)
+    stream = copy_stream([[word, b"y"] for word in words])
+    reader.feed(stream, 0, len(stream))
+    first, second = reader.finish()
+    assert first.values.tolist() == [0, 1, -1, 0, 2]
+    assert first.categories == (b"x", b"y", b"z")
+    assert (second.values.tolist(), second.categories) == ([0] * 5, (b"y",))
+    assert first.values.dtype == np.int32
+
+
+def test_values_beyond_the_limit() -> None:
+    """When the dictionary is full, known values keep their code and new ones get -2."""
+    reader = TrainingReader([InputColumn(ColumnKind.TEXT)], max_categories_kept=2)
+    stream = copy_stream([[word] for word in (b"a", b"b", b"c", b"a", None, b"d")])
+    reader.feed(stream, 0, len(stream))
+    (column,) = reader.finish()
+    assert column.values.tolist() == [0, 1, -2, 0, -1, -2]
+    assert column.categories == (b"a", b"b")
+
+
+def test_texts_too_long_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts that would overfill the arena are beyond the dictionary; shorter ones still fit."""
+    monkeypatch.setattr(columns, "_MAX_ARENA_SIZE", 10_000)
+    reader = TrainingReader([InputColumn(ColumnKind.TEXT)])
+    stream = copy_stream([[b"a" * 6000], [b"b" * 6000], [b"c" * 4000], [b"a" * 6000], [b"d"]])
+    reader.feed(stream, 0, len(stream))
+    (column,) = reader.finish()
+    assert column.values.tolist() == [0, -2, 1, 0, -2]
+
+
+def test_growth() -> None:
+    """Many rows, many words and a late first array: everything grows and nothing is lost."""
+    rng = np.random.default_rng(0)
+    numbers = rng.standard_normal(20_000)
+    codes = rng.integers(0, 5_000, 20_000)
+    late = 3_000
+    rows = [
+        [
+            float8(number),
+            b"a word of some length, number %d" % code,
+            float8_array([number, float(code)] if row >= late else None),
+            b"%d" % row,
+        ]
+        for row, (number, code) in enumerate(zip(numbers.tolist(), codes.tolist(), strict=True))
+    ]
+    stream = copy_stream(rows)
+    reader = TrainingReader(INPUTS)
+    offset = 0
+    while offset < len(stream):
+        offset = reader.feed(stream, offset, min(offset + 65_536, len(stream)))
+    assert_columns_hold(reader.finish(), rows)
+
+
+def test_growth_inside_one_frame() -> None:
+    """A frame of many tuples, which PostgreSQL never sends, is taken once and whole."""
+    rows = [
+        encode_training((float(n), str(n), [n, n] if n > 700 else None, "")) for n in range(3000)
+    ]
+    payload = COPY_HEADER + b"".join(encoders.fields(row) for row in rows) + COPY_TRAILER
+    stream = frame(b"d", payload)
+    reader = TrainingReader(INPUTS)
+    assert reader.feed(stream, 0, len(stream)) == len(stream)
+    assert_columns_hold(reader.finish(), rows)
+
+
+def test_a_long_first_array_reserves_no_thousand_of_them() -> None:
+    """Room for rows follows the size of a row."""
+    reader = TrainingReader([InputColumn(ColumnKind.FLOAT8_ARRAY)] * 2)
+    wide = float8_array([1.0] * 100_000)
+    stream = copy_stream([[None, None]] + [[wide, None]] * 3 + [[wide, float8_array([2.0])]])
+    assert reader.feed(stream, 0, len(stream)) == len(stream)
+    assert reader._capacity <= 100
+    first, second = reader.finish()
+    assert np.isnan(first.values[0]).all()
+    assert (first.values[1:] == 1.0).all()
+    assert same(second.values, [[math.nan]] * 4 + [[2.0]])
+
+
+def fed(*payloads: bytes) -> Callable[[], object]:
+    def run() -> object:
+        reader = TrainingReader(INPUTS[:1] + INPUTS[2:3])
+        stream = b"".join(frame(b"d", payload) for payload in payloads)
+        reader.feed(stream, 0, len(stream))
+        return reader.finish()
+
+    return run
+
+
+def row_of(*values: Field) -> bytes:
+    return encoders.fields(values)
+
+
+@pytest.mark.parametrize(
+    ("run", "error", "words"),
+    [
+        (fed(b"PGCOPY\n\xff\r\n\1" + bytes(8)), RemoteProtocolError, "header"),
+        (fed(COPY_HEADER[:-1]), RemoteProtocolError, "header"),
+        (fed(COPY_HEADER[:-4] + b"\0\0\0\1"), RemoteProtocolError, "header"),
+        (fed(COPY_HEADER[:-8] + b"\0\1\0\0" + bytes(4)), RemoteProtocolError, "flag"),
+        (fed(COPY_HEADER), RemoteProtocolError, "ended before"),
+        (fed(COPY_HEADER + COPY_TRAILER, b""), RemoteProtocolError, "after their trailer"),
+        (fed(COPY_HEADER + COPY_TRAILER + b"x"), RemoteProtocolError, "after their trailer"),
+        (fed(COPY_HEADER + row_of(None)), RemoteProtocolError, "1 columns instead of 2"),
+        (fed(COPY_HEADER + b"\0"), RemoteProtocolError, "incomplete"),
+        (fed(COPY_HEADER + row_of(None, None)[:-1]), RemoteProtocolError, "beyond its row"),
+        (fed(COPY_HEADER + row_of(b"123", None)), RemoteProtocolError, 'row 1, column "age"'),
+        (
+            fed(
+                COPY_HEADER + row_of(None, float8_array([1.0, 2.0])),
+                row_of(None, None),
+                row_of(None, float8_array([1.0] * 3)),
+            ),
+            InvalidParameterError,
+            'row 3, column "pixels": array has 3 elements instead of 2',
+        ),
+        (fed(COPY_HEADER + row_of(None, ARRAY_2D)), InvalidParameterError, "2 dimensions"),
+        (
+            fed(COPY_HEADER + row_of(None, struct.pack(">iii", 0, 0, 25))),
+            DatatypeMismatchError,
+            "OID 25",
+        ),
+    ],
+)
+def test_unfit_copies(run: Callable[[], object], error: type[Exception], words: str) -> None:
+    """A stream that is no binary COPY of these columns is an error that says why."""
+    with pytest.raises(error, match=words) as caught:
+        run()
+    if error is InvalidParameterError:
+        assert caught.value.sqlstate == "2202E"
+
+
+def test_an_extension_of_the_header_is_skipped() -> None:
+    """Readers should silently skip over any header extension data, says the manual."""
+    header = COPY_HEADER[:-4] + struct.pack(">i", 3) + b"ext"
+    stream = frame(b"d", header + row_of(float8(2.5))) + frame(b"d", COPY_TRAILER)
+    reader = TrainingReader(INPUTS[:1])
+    reader.feed(stream, 0, len(stream))
+    assert reader.finish()[0].values.tolist() == [2.5]
+
+
+def plain_copy(data: bytes) -> list[list[Field]]:
+    """Read whole frames of a COPY the plain way."""
+    rows: list[list[Field]] = []
+    width, begun, ended = None, False, False
+    for found in encoders.read_frames(data, b"d"):
+        if found is None or ended:
+            raise MalformedError
+        reader = Reader(found[1])
+        if not begun:
+            begun = True
+            if reader.take(11) != COPY_HEADER[:11] or reader.int32() & 0xFFFF0000:
+                raise MalformedError
+            reader.take(reader.int32())
+        while reader.at < len(reader.body):
+            count = reader.int16()
+            if count == 0xFFFF:
+                ended = True
+                reader.end()
+            elif count != len(INPUTS):
+                raise MalformedError
+            else:
+                row = [reader.field() for _ in range(count)]
+                encoders.read_float8(row[0])
+                elements = encoders.read_float8_array(row[2])
+                if elements is not None and width not in (None, len(elements)):
+                    raise MalformedError
+                width = len(elements) if elements is not None else width
+                rows.append(row)
+    if not ended:
+        raise MalformedError
+    return rows
+
+
+def feed_all(reader: TrainingReader, data: bytes, after: bytes) -> list[ColumnValues]:
+    reader.feed(data + after, 0, len(data))
+    return reader.finish()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(training_rows, max_size=4), changes, st.binary(max_size=40))
+def test_hostile_copies(rows: list[Any], where: list[tuple[int, int]], after: bytes) -> None:
+    """A mutated stream gives the columns of a plain reading, or an error as that does."""
+    data = mutate(copy_stream([encode_training(row) for row in rows]), where)
+    reader = TrainingReader(INPUTS)
+    try:
+        wanted = plain_copy(data)
+    except MalformedError:
+        with pytest.raises((RemoteProtocolError, InvalidParameterError, DatatypeMismatchError)):
+            feed_all(reader, data, after)
+    else:
+        assert_columns_hold(feed_all(reader, data, after), wanted)
+
+
+def test_a_real_copy(cluster: Cluster) -> None:
+    """What PostgreSQL sends is read as what its text format says."""
+    query = (
+        "SELECT CASE WHEN i % 7 > 0 THEN sqrt(i::float8) END, 'käse ' || i % 13,"
+        " CASE WHEN i % 5 > 0 THEN ARRAY[i, NULL, -i]::float8[] END, nullif(i % 3, 0)::text"
+        " FROM generate_series(1, 3000) AS i"
+    )
+    reader = TrainingReader(INPUTS)
+    with psycopg.connect(cluster.dsn()) as connection:
+        rows = connection.execute(query).fetchall()
+        with connection.cursor().copy(f"COPY ({query}) TO STDOUT (FORMAT binary)") as copy:
+            for payload in copy:
+                data = frame(b"d", bytes(payload))
+                assert reader.feed(data, 0, len(data)) == len(data)
+    encoded = [encode_training(row) for row in rows]
+    assert_columns_hold(reader.finish(), encoded)
