@@ -1,7 +1,7 @@
 """CancelRequests: from a key to the session that holds it.
 
-Owns the map of keys. The keys are the upstream's own, passed on unchanged, so a request that reached
-another proxy than its session still finds the backend.
+Owns the map of keys. The keys are the upstream's own, passed on unchanged, so a request that
+reached another proxy than its session still finds the backend.
 """
 
 from __future__ import annotations
@@ -43,12 +43,15 @@ class Cancellation:
         self._sessions.pop(key, None)
 
     async def deliver(self, request: CancelRequest) -> None:
-        """Stop the session's work here and the backend's there; never an answer, by the protocol."""
+        """Stop the session's work here and the backend's there; by the protocol without answer."""
         session = self._sessions.get(request.key)
         if session is not None:
             session.cancel()
         async with self._turn:
-            try:
-                await self.connector.cancel(request, tls=self.connector.attempts()[0])
-            except ProxyError as error:
-                get_logger(__name__).info("cancel request not delivered", error=error.message)
+            for tls in self.connector.attempts():
+                try:
+                    await self.connector.cancel(request, tls=tls)
+                except ProxyError as error:
+                    get_logger(__name__).info("cancel request not delivered", error=error.message)
+                else:
+                    return

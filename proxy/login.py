@@ -1,13 +1,15 @@
-"""One login: the client's startup packet goes upstream, and the authentication crosses back and forth.
+"""One login: the startup packet goes upstream, and the authentication crosses back and forth.
 
 Owns the two ways to log in. `relay`: every message crosses, and the proxy knows no secret. `scram`:
-the client proves itself to the proxy by the upstream's own verifier, and the key that its proof gives
-away logs in upstream; so TLS, and channel binding, may end here. Leaves what may cross to
+the client proves itself to the proxy by the upstream's own verifier, and the key that its proof
+gives away logs in upstream; so TLS, and channel binding, may end here. A wrong password is refused
+by the upstream all the same: in its words, in its log, after its delays. Leaves what may cross to
 `protocol.authentication` and the mathematics to `protocol.scram`.
 """
 
 from __future__ import annotations
 
+import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -19,6 +21,7 @@ from proxy.errors import (
     UpstreamError,
     UpstreamRefusedError,
 )
+from proxy.logs import get_logger
 from proxy.peer import Peer, PeerLost
 from proxy.protocol import message_types as t
 from proxy.protocol.authentication import (
@@ -28,7 +31,14 @@ from proxy.protocol.authentication import (
     encode_mechanisms,
 )
 from proxy.protocol.messages import StartupMessage
-from proxy.protocol.scram import RecoveredKey, ScramClient, ScramServer, Verifier
+from proxy.protocol.scram import (
+    KEY_BYTES,
+    RecoveredKey,
+    ScramClient,
+    ScramKeys,
+    ScramServer,
+    Verifier,
+)
 from proxy.protocol.wire import frame, int32
 from proxy.session.session import LoggedIn
 from proxy.tls import certificate_hash
@@ -36,6 +46,7 @@ from proxy.upstream import Connector
 
 _MESSAGE_LIMIT = 64 * 1024
 _UPSTREAM_MESSAGE_LIMIT = 1 << 20
+_WRONG_PASSWORD = "28P01"  # noqa: S105 - an SQLSTATE
 _NO_ANSWER_WANTED = frozenset((t.AUTHENTICATION_OK, t.AUTHENTICATION_SASL_FINAL))
 
 VerifierOf = Callable[[str], Awaitable[Verifier]]
@@ -95,9 +106,7 @@ async def log_in(
     raise UpstreamRefusedError("no way to connect to the upstream server was accepted")
 
 
-async def _connect(
-    connector: Connector, *, tls: bool, is_last: bool
-) -> tuple[Peer | None, bool]:
+async def _connect(connector: Connector, *, tls: bool, is_last: bool) -> tuple[Peer | None, bool]:
     try:
         return await connector.connect(tls=tls)
     except UpstreamRefusedError:
@@ -143,15 +152,21 @@ class Login:
     async def run(self, *, may_retry: bool) -> LoggedIn | None:
         """Log in; None if the upstream refused this kind of connection and another may be tried."""
         self._upstream.write(self._startup.packet)
-        is_first = True
+        held = b""
         while True:
             kind, body = await self._from_upstream()
+            if kind == t.NEGOTIATE_PROTOCOL_VERSION and may_retry:
+                held += frame(kind, body)  # says nothing yet of this kind of connection
+                continue
             if kind == t.ERROR_RESPONSE:
-                if is_first and may_retry:
+                if may_retry:
                     return None
-                self._client.write(frame(kind, body))
+                self._client.write(held + frame(kind, body))
                 raise LoginRefused
-            is_first = False
+            may_retry = False
+            if held:
+                self._client.write(held)
+                held = b""
             if kind == t.AUTHENTICATION:
                 await self._authenticate(body)
                 continue
@@ -202,15 +217,18 @@ class Login:
                 choice.mechanism.decode("latin-1"), await self._from_client()
             )
             self._ask_client(t.AUTHENTICATION_SASL_CONTINUE, first)
-        final = server.server_final(await self._from_client())
-        if server.client_key is None:  # server_final raises where the proof is wrong
-            raise AuthenticationError("no client key")
-        await self._log_in_upstream(offered, RecoveredKey(verifier, server.client_key))
+        final = b""
+        try:
+            final = server.server_final(await self._from_client())
+        except AuthenticationError as error:
+            if error.sqlstate != _WRONG_PASSWORD:
+                raise
+        await self._log_in_upstream(offered, _Proof(verifier, server.client_key))
         self._ask_client(t.AUTHENTICATION_SASL_FINAL, final)
 
-    async def _log_in_upstream(self, offered: tuple[bytes, ...], key: RecoveredKey) -> None:
+    async def _log_in_upstream(self, offered: tuple[bytes, ...], proof: _Proof) -> None:
         scram = ScramClient(
-            self._result.user, key, channel_binding=_binding(_peer_certificate(self._upstream))
+            self._result.user, proof, channel_binding=_binding(_peer_certificate(self._upstream))
         )
         mechanism, first = scram.client_first([name.decode("latin-1") for name in offered])
         initial = SASLInitialResponse(mechanism.encode(), first)
@@ -232,11 +250,15 @@ class Login:
         self._client.write(frame(t.AUTHENTICATION, int32(request) + body))
 
     async def _from_client(self) -> bytes:
-        kind, body = await self._client.read_message(_MESSAGE_LIMIT)
+        (kind,) = await self._client.read_exactly(1)
         if kind != t.PASSWORD_MESSAGE:
-            # Also a second StartupMessage, which would begin with a zero byte (CVE-2026-107350).
+            # Also a second StartupMessage, which begins with a zero byte (CVE-2026-107350): what
+            # would be read as its length is none, so nobody waits for as many bytes.
             raise RemoteProtocolError(f"expected password response, got message type {kind}")
-        return body
+        length = int.from_bytes(await self._client.read_exactly(4), "big") - 4
+        if not 0 <= length <= _MESSAGE_LIMIT:
+            raise RemoteProtocolError("invalid password packet size")
+        return await self._client.read_exactly(length)
 
     async def _from_upstream(self) -> tuple[int, bytes]:
         try:
@@ -244,9 +266,30 @@ class Login:
         except PeerLost:
             if self._client.is_lost:
                 raise
-            raise UpstreamError(
-                "the upstream server closed the connection during login"
-            ) from None
+            raise UpstreamError("the upstream server closed the connection during login") from None
+
+
+@dataclass(frozen=True, slots=True)
+class _Proof:
+    """What goes upstream for a client: its key, or one that does not fit, to be refused there.
+
+    The latter for a wrong password, and where the upstream salts otherwise than the verifier: its
+    password has expired, or was changed this moment.
+    """
+
+    verifier: Verifier
+    client_key: bytes | None
+
+    def keys(self, salt: bytes, iterations: int) -> ScramKeys:
+        """Return the keys for the upstream's salt."""
+        if self.client_key is not None:
+            try:
+                return RecoveredKey(self.verifier, self.client_key).keys(salt, iterations)
+            except AuthenticationError as error:
+                get_logger(__name__).info(
+                    "the login will be refused", reason=error.message, hint=error.hint
+                )
+        return ScramKeys(secrets.token_bytes(KEY_BYTES), secrets.token_bytes(KEY_BYTES))
 
 
 def _peer_certificate(upstream: Peer) -> bytes | None:
@@ -266,4 +309,6 @@ def _binding(certificate: bytes | None) -> bytes | None:
 def _is_true(value: bytes) -> bool:
     """Read the replication parameter: a boolean, or "database"."""
     text = value.lower()
-    return bool(text) and (text == b"database" or text in {b"1", b"on", b"yes", b"true"})
+    if text in (b"database", b"1", b"on"):
+        return True
+    return bool(text) and (b"true".startswith(text) or b"yes".startswith(text))  # as parse_bool

@@ -20,6 +20,25 @@ class PeerLost(Exception):  # noqa: N818 - it is an event, not a fault
     """The peer closed its connection."""
 
 
+class _Relay(asyncio.Protocol):
+    """A peer's protocol after the login: its transport calls the receiver without a step between."""
+
+    __slots__ = (
+        "connection_lost",
+        "data_received",
+        "eof_received",
+        "pause_writing",
+        "resume_writing",
+    )
+
+    def __init__(self, peer: Peer, receiver: Callable[[bytes], None]) -> None:
+        self.data_received = receiver  # type: ignore[method-assign]
+        self.eof_received = peer.eof_received  # type: ignore[method-assign]
+        self.pause_writing = peer.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = peer.resume_writing  # type: ignore[method-assign]
+        self.connection_lost = peer.connection_lost  # type: ignore[method-assign]
+
+
 class Peer(asyncio.Protocol):
     """The client or the upstream.
 
@@ -61,7 +80,7 @@ class Peer(asyncio.Protocol):
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH)
 
     def data_received(self, data: bytes) -> None:
-        if self._receiver is not None:
+        if self._receiver is not None:  # a transport that was closing kept its protocol
             self._receiver(data)
             return
         self._buffer += data
@@ -137,6 +156,7 @@ class Peer(asyncio.Protocol):
     def receive_with(self, receiver: Callable[[bytes], None]) -> None:
         """From now on hand every chunk to `receiver`, beginning with what was already read."""
         self._receiver = receiver
+        self.transport.set_protocol(_Relay(self, receiver))
         early = bytes(self._buffer)
         self._buffer = bytearray()
         if len(early) > _LOGIN_BUFFER_LIMIT and not self._holds:

@@ -1,8 +1,9 @@
 """The listener for Postgres clients, up to the session.
 
-Owns a connection's first bytes: direct TLS, SSLRequest, GSSENCRequest, CancelRequest, StartupMessage.
-Until the handshake they are read from the bare socket, exactly as many as one request has: no buffer
-exists in which clear bytes could wait and be taken for encrypted ones (CVE-2021-23214).
+Owns a connection's first bytes: direct TLS, SSLRequest, GSSENCRequest, CancelRequest and
+StartupMessage. Until the handshake they are read from the bare socket, exactly as many as one
+request has: no buffer exists in which clear bytes could wait and be taken for encrypted ones
+(CVE-2021-23214).
 """
 
 from __future__ import annotations
@@ -69,9 +70,7 @@ class Server:
     async def listen(self, host: str, port: int) -> tuple[str, int]:
         """Listen on every address of `host`; return the first one bound."""
         loop = asyncio.get_running_loop()
-        infos = await loop.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, where in infos:
             sock = socket.socket(family, kind, protocol)
             try:
@@ -118,14 +117,11 @@ class Server:
             task.add_done_callback(self._tasks.discard)
 
     async def _receive(self, sock: socket.socket) -> None:
-        """Take one connection to its session, and say no in the protocol's words where that fails."""
+        """Take one connection to its session; say no in the protocol's words where that fails."""
         client: Peer | None = None
         try:
             async with asyncio.timeout(self.door.login_timeout_s or None):
                 client, has_tls = await self._negotiate(sock)
-                if client is None:
-                    sock.close()
-                    return
                 await self._start_up(client, has_tls=has_tls)
         except TimeoutError:
             self._refuse(client, sock, None)
@@ -136,6 +132,9 @@ class Server:
         except asyncio.CancelledError:
             self._refuse(client, sock, None)
             raise
+        except Exception as error:  # noqa: BLE001 - one client's fault must not end the others
+            get_logger(__name__).exception("login failed")
+            self._refuse(client, sock, ProxyError(f"internal error: {type(error).__name__}"))
 
     def _refuse(self, client: Peer | None, sock: socket.socket, error: ProxyError | None) -> None:
         farewell = b"" if error is None else error_response(error, fatal=True)
@@ -149,27 +148,25 @@ class Server:
 
     # -- before TLS ------------------------------------------------------------------------------
 
-    async def _negotiate(self, sock: socket.socket) -> tuple[Peer | None, bool]:
+    async def _negotiate(self, sock: socket.socket) -> tuple[Peer, bool]:
         """Answer SSLRequest and GSSENCRequest; return the peer and whether it has TLS."""
         ssl_done = gss_done = False
         if await _peek(sock) == _TLS_HANDSHAKE:
-            peer = await self._encrypt(sock)
-            connection = peer.transport.get_extra_info("ssl_object")
-            check_direct_alpn(connection)
-            return peer, True
+            return await self._encrypt_at_once(sock), True
         while True:
-            header = await _read_exactly(sock, 8)
-            if header is None:
-                return None, False
-            length, code = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
+            header = await _read_exactly(sock, 4)
+            length = _startup_length(header)
+            header += await _read_exactly(sock, 4)
+            code = int.from_bytes(header[4:], "big")
             if code == t.SSL_REQUEST and length == 8 and not ssl_done:
                 ssl_done = True
-                if self.door.context is None:
+                context = self.door.context
+                if context is None:
                     await _send(sock, b"N")
                     continue
                 _refuse_early_bytes(sock, "SSL")
                 await _send(sock, b"S")
-                return await self._encrypt(sock), True
+                return await _encrypt(sock, context), True
             if code == t.GSSENC_REQUEST and length == 8 and not gss_done:
                 gss_done = True
                 await _send(sock, b"N")
@@ -178,27 +175,33 @@ class Server:
             _, peer = await loop.connect_accepted_socket(lambda: Peer(header), sock)  # noqa: B023
             return peer, False
 
-    async def _encrypt(self, sock: socket.socket) -> Peer:
+    async def _encrypt_at_once(self, sock: socket.socket) -> Peer:
+        """Take a connection that begins with TLS; who is refused here is told nothing.
+
+        PostgreSQL is silent too: the bytes may come from another protocol's client.
+        """
         if self.door.context is None:
-            raise RemoteProtocolError("TLS is not offered here")
-        _, peer = await asyncio.get_running_loop().connect_accepted_socket(
-            Peer, sock, ssl=self.door.context
-        )
+            raise PeerLost
+        peer = await _encrypt(sock, self.door.context)
+        try:
+            check_direct_alpn(peer.transport.get_extra_info("ssl_object"))
+        except RemoteProtocolError as error:
+            peer.abort()
+            raise PeerLost from error
         return peer
 
     # -- the startup packet ----------------------------------------------------------------------
 
     async def _start_up(self, client: Peer, *, has_tls: bool) -> None:
-        header = await client.read_exactly(8)
-        length, code = int.from_bytes(header[:4], "big"), int.from_bytes(header[4:], "big")
-        if not 8 <= length <= t.MAX_STARTUP_PACKET_LENGTH:
-            raise PeerLost  # PostgreSQL, too, only hangs up: it may be no client at all
-        packet = header + await client.read_exactly(length - 8)
+        header = await client.read_exactly(4)
+        packet = header + await client.read_exactly(_startup_length(header) - 4)
+        code = int.from_bytes(packet[4:8], "big")
         if code == t.CANCEL_REQUEST:
-            await self._cancel(CancelRequest.decode(packet))
+            with contextlib.suppress(RemoteProtocolError):  # never an answer, by the protocol
+                await self._cancel(CancelRequest.decode(packet))
             client.close()
             return
-        if code in (t.SSL_REQUEST, t.GSSENC_REQUEST):
+        if code in (t.SSL_REQUEST, t.GSSENC_REQUEST) or code >> 16 < 3:
             raise ProxyError(
                 f"unsupported frontend protocol {code >> 16}.{code & 0xFFFF}: "
                 "server supports 3.0 to 3.2",
@@ -214,6 +217,19 @@ class Server:
         except BaseException:
             self.client_count -= 1
             raise
+
+
+async def _encrypt(sock: socket.socket, context: ssl.SSLContext) -> Peer:
+    _, peer = await asyncio.get_running_loop().connect_accepted_socket(Peer, sock, ssl=context)
+    return peer
+
+
+def _startup_length(header: bytes) -> int:
+    """Return the length of a first packet, itself included; checked before anything is kept."""
+    length = int.from_bytes(header, "big")
+    if not 8 <= length <= t.MAX_STARTUP_PACKET_LENGTH:
+        raise PeerLost  # PostgreSQL, too, only hangs up: it may be no client at all
+    return length
 
 
 def _refuse_early_bytes(sock: socket.socket, request: str) -> None:
@@ -249,14 +265,14 @@ async def _peek(sock: socket.socket) -> int:
     return data[0] if data else -1
 
 
-async def _read_exactly(sock: socket.socket, size: int) -> bytes | None:
-    """Read `size` bytes and not one more; None at the end."""
+async def _read_exactly(sock: socket.socket, size: int) -> bytes:
+    """Read `size` bytes and not one more."""
     loop = asyncio.get_running_loop()
     data = b""
     while len(data) < size:
         chunk = await loop.sock_recv(sock, size - len(data))
         if not chunk:
-            return None
+            raise PeerLost
         data += chunk
     return data
 

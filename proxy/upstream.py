@@ -62,7 +62,7 @@ class Connector:
             Nobody listens there, it took too long, or TLS could not be agreed.
         """
         try:
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(self.timeout_s or None):
                 return await self._connect(tls=tls)
         except TimeoutError as error:
             raise UpstreamRefusedError(
@@ -139,7 +139,7 @@ class Connector:
         peer, _ = await self.connect(tls=tls)
         peer.write(request.encode())
         with contextlib.suppress(Exception):
-            async with asyncio.timeout(self.timeout_s):
+            async with asyncio.timeout(self.timeout_s or None):
                 # The server closes when it has sent the signal: the client may rely on that order.
                 await peer.read_exactly(1)
         peer.close()

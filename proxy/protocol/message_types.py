@@ -1,13 +1,13 @@
 """The type bytes of protocol 3.x, by PostgreSQL's own names.
 
-Owns the numbers. The same byte may mean two messages: (F) is sent by a frontend, (B) by a backend.
+Owns the numbers. The same byte may mean two messages: one from a frontend, another from a backend.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-# (F)
+# What a frontend sends.
 BIND: Final = ord("B")
 CLOSE: Final = ord("C")
 COPY_FAIL: Final = ord("f")
@@ -21,11 +21,11 @@ QUERY: Final = ord("Q")
 SYNC: Final = ord("S")
 TERMINATE: Final = ord("X")
 
-# (F) and (B)
+# What either sends.
 COPY_DATA: Final = ord("d")
 COPY_DONE: Final = ord("c")
 
-# (B)
+# What a backend sends.
 AUTHENTICATION: Final = ord("R")
 BACKEND_KEY_DATA: Final = ord("K")
 BIND_COMPLETE: Final = ord("2")

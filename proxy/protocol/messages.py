@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from proxy.errors import ProxyError, RemoteProtocolError
 from proxy.protocol import message_types as t
-from proxy.protocol.wire import Reader, cstring, frame, int16, int32, uint16
+from proxy.protocol.wire import Reader, cstring, frame, int16, int32, uint16, uint32
 
 SYNC_FRAME = frame(t.SYNC, b"")
 FLUSH_FRAME = frame(t.FLUSH, b"")
@@ -129,10 +129,8 @@ class Bind:
 
 def parameters_in_text(values: Sequence[bytes | None]) -> bytes:
     """Return the `Bind.parameters` of text values."""
-    parts = [uint16(0), uint16(len(values))]
-    for value in values:
-        parts.append(int32(-1) if value is None else int32(len(value)) + value)
-    return b"".join(parts)
+    sized = (int32(-1) if value is None else int32(len(value)) + value for value in values)
+    return uint16(0) + uint16(len(values)) + b"".join(sized)
 
 
 NO_PARAMETERS = parameters_in_text(())
@@ -220,9 +218,9 @@ class RowDescription:
         for field in self.fields:
             parts += (
                 cstring(field.name),
-                field.table_oid.to_bytes(4, "big"),
+                uint32(field.table_oid),
                 int16(field.column_attribute),
-                field.type_oid.to_bytes(4, "big"),
+                uint32(field.type_oid),
                 int16(field.type_size),
                 int32(field.type_modifier),
                 int16(field.format_code),

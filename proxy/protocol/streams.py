@@ -48,11 +48,11 @@ class ClientStream:
     ----------
     inspects_extended : hand over every Parse, Bind, Describe, Execute and Close too
     inspects_all : hand over every Query too
+    is_broken : a length was impossible: all that follows goes on as it comes
     """
 
     __slots__ = (
         "_begins_ours",
-        "_blind",
         "_concerns",
         "_limit",
         "_need",
@@ -63,6 +63,7 @@ class ClientStream:
         "frame",
         "inspects_all",
         "inspects_extended",
+        "is_broken",
         "passive",
         "terminated",
     )
@@ -83,7 +84,7 @@ class ClientStream:
         self._tail = bytearray()
         self._need = 0
         self._skip = 0
-        self._blind = False
+        self.is_broken = False
         self.frame: tuple[int, bytes] | None = None
         self.inspects_extended = False
         self.inspects_all = False
@@ -113,7 +114,7 @@ class ClientStream:
             data = bytes(self._tail)
             self._tail.clear()
         self._need = 0
-        if self._blind:
+        if self.is_broken:
             return data
         size = len(data)
         position = 0
@@ -126,9 +127,9 @@ class ClientStream:
         append = replies.queue.append
         while size - position >= 5:
             kind, length = _header(data, position)
-            if length < 4:
-                # PostgreSQL answers this itself (08P01) and closes; from here on there are no frames.
-                self._blind = True
+            if length < 4 or length > _MAX_HELD_LENGTH:
+                # PostgreSQL hangs up on this itself; from here on there are no frames.
+                self.is_broken = True
                 return data
             end = position + 1 + length
             if kind in _STATEMENTS:

@@ -12,6 +12,7 @@ from proxy.errors import LocalProtocolError, RemoteProtocolError
 _INT16 = struct.Struct("!h")
 _UINT16 = struct.Struct("!H")
 _INT32 = struct.Struct("!i")
+_UINT32 = struct.Struct("!I")
 _HEADER = struct.Struct("!BI")
 
 MAX_FRAME_LENGTH = 0x7FFF_FFFF
@@ -53,6 +54,14 @@ def int32(value: int) -> bytes:
         return _INT32.pack(value)
     except struct.error as error:
         raise LocalProtocolError(f"{value} does not fit an Int32") from error
+
+
+def uint32(value: int) -> bytes:
+    """Write an unsigned 32-bit value, as OIDs are."""
+    try:
+        return _UINT32.pack(value)
+    except struct.error as error:
+        raise LocalProtocolError(f"{value} does not fit an unsigned Int32") from error
 
 
 def cstring(value: bytes) -> bytes:

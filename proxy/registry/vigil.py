@@ -1,9 +1,9 @@
 """A lock that a client's backend waits for while the proxy works for it.
 
-A backend that waits is busy: pg_cancel_backend, statement_timeout and the client's CancelRequest stop
-it as they stop any statement. Owns the lock's key, its holder (a service connection for the time of
-the wait) and the SQL of the waiting side. An advisory lock is the one thing that another session can
-end at a moment of its choosing, without leaving anything behind.
+A backend that waits is busy: pg_cancel_backend, statement_timeout and the client's CancelRequest
+stop it as they stop any statement. Owns the lock's key, its holder (a service connection for the
+time of the wait) and the SQL of the waiting side. An advisory lock is the one thing that another
+session can end at a moment of its choosing, without leaving anything behind.
 """
 
 from __future__ import annotations

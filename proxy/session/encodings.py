@@ -1,7 +1,7 @@
-"""client_encoding as Python codecs: text is rewritten as str and written back in the same encoding.
+"""client_encoding as Python codecs: text is rewritten as str and written back as it came.
 
-Owns the names. In the encodings without a Python codec every byte of a multi-byte character is above
-0x7F, so Latin-1 finds the same tokens in them and gives the same bytes back.
+Owns the names. In the encodings without a Python codec every byte of a multi-byte character is
+above 0x7F, so Latin-1 finds the same tokens in them and gives the same bytes back.
 """
 
 from __future__ import annotations

@@ -116,6 +116,7 @@ class AnswerReply(Reply):
         question.add()
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Keep a message from the client; the one that ends the answer counts for the question."""
         if kind == t.ERROR_RESPONSE:
             self._question.failed()
             return with_mapped_position(body, self._position_map)
@@ -125,12 +126,14 @@ class AnswerReply(Reply):
         return b""
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """Keep one row from the client."""
         end, row = super().on_rows(data, start, stop)
         if row:
             self._question.messages.append((row[0], row[5:]))
         return end, b""
 
     def on_skipped(self) -> None:
+        """Tell the question that its answer will not come."""
         self._question.failed()
 
 
@@ -144,6 +147,7 @@ class MappedReply(Reply):
         self._position_map = position_map
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Map the position of an error; let everything else through."""
         return with_mapped_position(body, self._position_map) if kind == t.ERROR_RESPONSE else None
 
 
@@ -153,6 +157,7 @@ class SilentMappedReply(MappedReply):
     __slots__ = ()
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Map the position of an error; keep everything else from the client."""
         return super().on_message(kind, body) if kind == t.ERROR_RESPONSE else b""
 
 
@@ -172,6 +177,7 @@ class FailureReply(Reply):
         self._encoding = encoding
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Give the upstream's error our words; keep what else comes from the client."""
         if kind == t.ERROR_RESPONSE:
             return error_response(self._error, encoding=self._encoding)
         return b""

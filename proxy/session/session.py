@@ -85,6 +85,8 @@ class Session:
         "_task",
         "_upstream_stream",
         "_waits",
+        "_write_client",
+        "_write_upstream",
         "cancel_key",
         "client",
         "codec",
@@ -132,14 +134,17 @@ class Session:
         self._upstream_stream = UpstreamStream(
             self.replies, self._parameter_status, self._ready_for_query, run_end
         )
-        self._handler: FrameHandler | None = None
+        # Straight to the transports: one call less on the path of every byte.
+        self._write_client: Callable[[bytes], None] = client.transport.write
+        self._write_upstream: Callable[[bytes], None] = login.upstream.transport.write
+        self._handler: FrameHandler = _no_handler
         self._task: asyncio.Task[None] | None = None
         self._waits = False
         self._is_leaving = False
         self._is_ended = False
         self._on_end = on_end
 
-    def start(self, handler: FrameHandler | None) -> None:
+    def start(self, handler: FrameHandler) -> None:
         """Relay from now on; `handler` gets the messages that concern the proxy."""
         self._handler = handler
         self.client.other, self.upstream.other = self.upstream, self.client
@@ -170,23 +175,19 @@ class Session:
                 self.client.hold()
             return
         try:
-            self._forward(data)
-        except ProxyError as error:
-            self.end(error)
-
-    def _forward(self, data: bytes) -> None:
-        stream = self._client_stream
-        while True:
             onward = stream.receive(data)
             if onward:
-                self.upstream.write(onward)
-            if stream.frame is None:
-                return
-            work = self._handler(*stream.frame) if self._handler is not None else None
-            if work is not None:
-                self._task = asyncio.ensure_future(self._work(work))
-                return
-            data = b""
+                self._write_upstream(onward)
+            while stream.frame is not None:
+                work = self._handler(*stream.frame)
+                if work is not None:
+                    self._task = asyncio.ensure_future(self._work(work))
+                    return
+                onward = stream.receive(b"")
+                if onward:
+                    self._write_upstream(onward)
+        except ProxyError as error:
+            self.end(error)
 
     async def _work(self, work: Awaitable[None]) -> None:
         """Finish one message, then take up what the client sent meanwhile."""
@@ -218,7 +219,7 @@ class Session:
             self.end(error)
             return
         if onward:
-            self.client.write(onward)
+            self._write_client(onward)
         if self._is_leaving:
             self._leave_if_quiet()
 
@@ -345,13 +346,16 @@ class Session:
         self.end(shutdown_error())
 
     def _client_lost(self) -> None:
+        self._write_client = _discard
         self._finish()
 
     def _upstream_lost(self) -> None:
+        self._write_upstream = _discard
         if self._is_ended:
             return
         was_told = self._upstream_stream.last_kind == t.ERROR_RESPONSE
-        if was_told or self._client_stream.terminated:
+        client = self._client_stream
+        if was_told or client.terminated or client.is_broken:
             self._finish()
         else:
             self.end(
@@ -365,6 +369,7 @@ class Session:
         if self._is_ended:
             return
         self._is_ended = True
+        self._write_client = self._write_upstream = _discard
         if self._task is not None:
             self._task.cancel()
         self.replies.abandon()
@@ -393,6 +398,14 @@ class _RowsTo(AnswerReply):
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         return self._rows.on_rows(data, start, stop)
+
+
+def _discard(_: bytes) -> None:
+    """Write to nobody: a closed transport of uvloop refuses to be written to."""
+
+
+def _no_handler(kind: int, body: bytes) -> None:
+    raise AssertionError(f"message {kind} of {len(body)} bytes before the session has started")
 
 
 def _nothing() -> None:

@@ -27,7 +27,7 @@ class Listener(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     listen_addr: str = "127.0.0.1"
     listen_port: Port = 6432
     http_addr: str = "127.0.0.1"
-    http_port: Port = 8080
+    http_port: Port = 8080  # 0: no HTTP
 
     client_tls_sslmode: TlsMode = "disable"
     client_tls_cert_file: str = ""

@@ -1,4 +1,4 @@
-"""What a query string is to us, statement by statement; remembered, since clients repeat themselves.
+"""What a query string is to us, statement by statement; remembered, as clients repeat theirs.
 
 Owns the memory (bounded in bytes) and the choice of a thread for long texts. Leaves the meaning to
 `rewrite.planner`.

@@ -1,8 +1,8 @@
 """CREATE MODEL: read in the client's session, train in another process, store in the session.
 
-Owns the order: what can be refused is refused before a row is read; the rows come by one COPY; while
-the training process works the backend waits, so that whatever stops a statement stops this one too;
-the model is stored by a call in the client's own transaction.
+Owns the order: what can be refused is refused before a row is read; the rows come by one COPY;
+while the training process works the backend waits, so that whatever stops a statement stops this
+one too; the model is stored by a call in the client's own transaction.
 """
 
 from __future__ import annotations
@@ -362,6 +362,7 @@ class TrainingRows(Reply):
         self.on_progress: Any = None
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """Read the rows; after a failure pass over them, until the backend has stopped."""
         if self.failure is None:
             try:
                 end = self.reader.feed(data, start, stop)

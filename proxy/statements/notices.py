@@ -1,4 +1,4 @@
-"""Notices of the proxy's own, told as the session wants them: client_min_messages holds for them too."""
+"""Notices of the proxy's own; the session's client_min_messages holds for them too."""
 
 from __future__ import annotations
 

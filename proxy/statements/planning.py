@@ -1,4 +1,4 @@
-"""A PREDICT query made ready to run in one session: its models found, its stars known, its text made.
+"""A PREDICT query made ready to run in one session: models found, stars known, text made.
 
 Owns what must be asked of the upstream for that, in the client's own session: what a star stands
 for, and how many columns a text with stars has. Leaves the text to `rewrite.planner`.

@@ -22,6 +22,7 @@ class ScoredDescription(MappedReply):
         self._is_simple = is_simple
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Describe the rows as the client will see them."""
         if kind == t.ROW_DESCRIPTION:
             return self._statement.describe(RowDescription.decode(body), self._codec).encode()
         return super().on_message(kind, body)
@@ -37,6 +38,7 @@ class ScoredExecution(MappedReply):
         self._rows = rows
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """Write the scores into all whole rows at once."""
         end, rows = self._rows.write(data, start, stop)
         return end, rows  # type: ignore[return-value]  # joined with bytes, which takes any buffer
 
@@ -47,6 +49,7 @@ class SimpleDescription(MappedReply):
     __slots__ = ()
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Keep NoData back: a simple query never has it."""
         return b"" if kind == t.NO_DATA else super().on_message(kind, body)
 
 
@@ -60,6 +63,7 @@ class SimpleExecution(MappedReply):
         self._refuse_copy = refuse_copy
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Refuse a COPY FROM STDIN: the client was never asked for its data in this form."""
         if kind == t.COPY_IN_RESPONSE:
             self._refuse_copy()
             return b""
@@ -76,6 +80,7 @@ class RetaggedExecution(MappedReply):
         self._tag = tag
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Put our tag in the place of the CALL's."""
         if kind == t.COMMAND_COMPLETE:
             return command_complete(self._tag)
         return super().on_message(kind, body)

@@ -1,8 +1,8 @@
 """A simple Query that holds a statement of ours: run as one batch of the extended protocol.
 
-A query string is one implicit transaction and has one ReadyForQuery; so has a batch up to its Sync.
-Every statement of the string, ours or not, becomes Parse, Bind, Describe, Execute; the answers that a
-simple query would not have are kept back.
+A query string is one implicit transaction and has one ReadyForQuery; so has a batch up to its
+Sync. Every statement of the string, ours or not, becomes Parse, Bind, Describe, Execute; the
+answers that a simple query would not have are kept back.
 """
 
 from __future__ import annotations

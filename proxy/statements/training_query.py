@@ -205,6 +205,7 @@ class PositionInCopy:
     head: int
 
     def __call__(self, position: int) -> int:
+        """Return the position in the client's statement; one in the COPY's head is the first."""
         inside = max(1, min(position - self.head, len(self.query.query.text)))
         return self.query.query.original_position(inside) + self.query.query_start
 

@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests.conftest import Endpoint, is_direct
 from tests.support import postgres
 from tests.support.postgres import Cluster
 from tests.support.proxy import ProxyProcess, proxy_process
+from tests.support.waiting import WAIT_LIMIT_S, until_true
 from tests.support.wire import (
     Address,
     Frontend,
@@ -29,17 +30,9 @@ from tests.support.wire import (
     sync,
 )
 
-WAIT_LIMIT_S = 20.0
 MEBIBYTE = 1 << 20
 
 through_the_proxy = pytest.mark.skipif(is_direct(), reason="is about the proxy itself")
-
-
-async def until_true(condition: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until a condition holds; fail after a while."""
-    async with asyncio.timeout(WAIT_LIMIT_S):
-        while not await condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ Owns the steps and how one script is played at one address.  Comparing is the te
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
+from tests.support.waiting import until_true
 from tests.support.wire import (
     Address,
     Cutter,
@@ -23,8 +23,6 @@ from tests.support.wire import (
     send_cancel,
     sync,
 )
-
-WAIT_LIMIT_S = 30.0
 
 
 @dataclass(slots=True)
@@ -145,9 +143,11 @@ def until_waiting(event: str) -> Step:
 
     async def step(session: Session) -> None:
         sql = f"SELECT wait_event FROM pg_stat_activity WHERE pid = {session.frontend.pid}"
-        async with asyncio.timeout(WAIT_LIMIT_S):
-            while await session.elsewhere.value(sql) != event:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+
+        async def is_waiting() -> bool:
+            return await session.elsewhere.value(sql) == event
+
+        await until_true(is_waiting)
 
     return step
 

@@ -1,0 +1,62 @@
+"""What one does without pgseer: fetch with psycopg, make a DataFrame, call scikit-learn.
+
+psycopg's quickest way is taken: results in binary, `fetchall`, one DataFrame of the tuples. On the
+tables here it beats text results by 1.7 times, and COPY with `pandas.read_csv` by 1.3.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psycopg
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+Vector = NDArray[np.float64]
+
+
+def fetch(connection: psycopg.Connection[Any], query: str, *, binary: bool = True) -> pd.DataFrame:
+    """Return the rows of a query."""
+    cursor = connection.execute(query, binary=binary)
+    assert cursor.description is not None
+    return pd.DataFrame(cursor.fetchall(), columns=[column.name for column in cursor.description])
+
+
+def fit(frame: pd.DataFrame, features: Sequence[str], target: str) -> LogisticRegression:
+    """Return a logistic regression with scikit-learn's own parameters."""
+    return LogisticRegression().fit(frame[list(features)], frame[target])
+
+
+def time_fetch(connection: psycopg.Connection[Any], query: str, *, binary: bool) -> float:
+    """Return the seconds from the query to the frame."""
+    start = time.perf_counter()
+    fetch(connection, query, binary=binary)
+    return time.perf_counter() - start
+
+
+def time_scoring(
+    connection: psycopg.Connection[Any],
+    query: str,
+    model: LogisticRegression,
+    features: Sequence[str],
+    *,
+    binary: bool,
+) -> float:
+    """Return the seconds from the query to the frame with a score beside the query's columns."""
+    start = time.perf_counter()
+    frame = fetch(connection, query, binary=binary)
+    frame["score"] = model.predict_proba(frame[list(features)])[:, 1]
+    return time.perf_counter() - start
+
+
+def time_training(
+    connection: psycopg.Connection[Any], query: str, features: Sequence[str], target: str
+) -> float:
+    """Return the seconds from the query to the fitted model."""
+    start = time.perf_counter()
+    fit(fetch(connection, query), features, target)
+    return time.perf_counter() - start
