@@ -22,6 +22,7 @@ from proxy.logs import get_logger
 from proxy.login import LoginPolicy, LoginRefused, log_in
 from proxy.peer import Peer
 from proxy.protocol.messages import CancelRequest, StartupMessage
+from proxy.relay.lane import ExpressLane
 from proxy.registry.postgres_store import Registries
 from proxy.server import FrontDoor, Server
 from proxy.session.session import LoggedIn, Session
@@ -56,6 +57,7 @@ class Application:
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
         self._server: Server | None = None
+        self._lane: ExpressLane | None = None
         self._cancellation: Cancellation | None = None
         self._policy: LoginPolicy | None = None
         self._services: Services
@@ -77,6 +79,7 @@ class Application:
         connector = self._connector()
         self._services = self._shared_services(connector)
         self._services.workers.warm_up()
+        self._start_lane()
         self._cancellation = Cancellation(connector)
         self._policy = self._login_policy(connector)
         self._server = Server(self._door(), self._welcome, self._cancellation.deliver)
@@ -212,7 +215,16 @@ class Application:
             return "disable"
         return connector.context if TlsMode.parse(mode).is_required else mode
 
+    def _start_lane(self) -> None:
+        listener = self.settings.pgseer
+        if listener.express_lane and ExpressLane.is_supported():
+            self._lane = ExpressLane(listener.max_client_conn)
+            self._lane.start()
+
     async def _close_services(self) -> None:
+        if self._lane is not None:
+            self._lane.stop()
+            self._lane = None
         await self._services.workers.close()
         await self._services.registries.close()
 
@@ -224,7 +236,7 @@ class Application:
         verifiers = None
         if listener.auth == "scram":
             verifiers = Verifiers(
-                self._address, connector.context, listener.server_connect_timeout
+                self._address, self._service_tls(connector), listener.server_connect_timeout
             ).verifier_of
         return LoginPolicy(connector, verifiers, certificate)
 
@@ -263,6 +275,7 @@ class Application:
             login,
             inspection_limit=self.settings.pgseer.max_inspected_statement_bytes,
             on_end=self._session_ended,
+            lane=self._lane,
         )
         self._sessions.add(session)
         self._cancellation.register(session.cancel_key, session)

@@ -32,7 +32,7 @@ class _Relay(asyncio.Protocol):
     )
 
     def __init__(self, peer: Peer, receiver: Callable[[bytes], None]) -> None:
-        self.data_received = receiver  # type: ignore[method-assign]
+        self.data_received = receiver  # type: ignore[method-assign,assignment]
         self.eof_received = peer.eof_received  # type: ignore[method-assign]
         self.pause_writing = peer.pause_writing  # type: ignore[method-assign]
         self.resume_writing = peer.resume_writing  # type: ignore[method-assign]
@@ -54,7 +54,9 @@ class Peer(asyncio.Protocol):
 
     __slots__ = (
         "_buffer",
+        "_held",
         "_holds",
+        "_is_full",
         "_receiver",
         "_waiter",
         "is_lost",
@@ -72,6 +74,8 @@ class Peer(asyncio.Protocol):
         self._buffer = bytearray(early)
         self._waiter: asyncio.Future[None] | None = None
         self._holds = 0
+        self._is_full = False
+        self._held: Peer | None = None
 
     # -- asyncio.Protocol ------------------------------------------------------------------------
 
@@ -84,8 +88,9 @@ class Peer(asyncio.Protocol):
             self._receiver(data)
             return
         self._buffer += data
-        if len(self._buffer) > _LOGIN_BUFFER_LIMIT:
-            self.transport.pause_reading()
+        if len(self._buffer) > _LOGIN_BUFFER_LIMIT and not self._is_full:
+            self._is_full = True
+            self.hold()
         self._wake()
 
     def eof_received(self) -> bool:
@@ -96,15 +101,17 @@ class Peer(asyncio.Protocol):
         self._wake()
         if self.on_lost is not None:
             self.on_lost()
-        self.other = None
+        self.other = self._held = None
 
     def pause_writing(self) -> None:
         if self.other is not None:
-            self.other.hold()
+            self._held = self.other
+            self._held.hold()
 
     def resume_writing(self) -> None:
-        if self.other is not None:
-            self.other.release()
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     # -- back pressure ---------------------------------------------------------------------------
 
@@ -120,6 +127,26 @@ class Peer(asyncio.Protocol):
         if self._holds == 0 and not self.is_lost:
             self.transport.resume_reading()
 
+    @property
+    def is_reading(self) -> bool:
+        """Whether nothing holds it back."""
+        return self._holds == 0 and not self.is_lost
+
+    @property
+    def is_written(self) -> bool:
+        """Whether everything written is with the kernel."""
+        return not self.is_lost and self.transport.get_write_buffer_size() == 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it speaks without TLS."""
+        return self.transport.get_extra_info("ssl_object") is None
+
+    @property
+    def descriptor(self) -> int:
+        """The socket's file descriptor."""
+        return int(self.transport.get_extra_info("socket").fileno())
+
     # -- messages, during login ------------------------------------------------------------------
 
     async def read_exactly(self, size: int) -> bytes:
@@ -131,6 +158,7 @@ class Peer(asyncio.Protocol):
             The connection ended before.
         """
         while len(self._buffer) < size:
+            self._drained()
             if self.is_lost:
                 raise PeerLost
             self._waiter = asyncio.get_running_loop().create_future()
@@ -159,10 +187,15 @@ class Peer(asyncio.Protocol):
         self.transport.set_protocol(_Relay(self, receiver))
         early = bytes(self._buffer)
         self._buffer = bytearray()
-        if len(early) > _LOGIN_BUFFER_LIMIT and not self._holds:
-            self.transport.resume_reading()
+        self._drained()
         if early:
             receiver(early)
+
+    def _drained(self) -> None:
+        """Read on: what was read is being used up."""
+        if self._is_full:
+            self._is_full = False
+            self.release()
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

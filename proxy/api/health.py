@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
 
 from proxy.logs import get_logger
 from proxy.settings import UpstreamAddress
@@ -27,42 +26,42 @@ class Readiness:
 
     Parameters
     ----------
-    address : asked at each probe; one without a host is not known yet
     keep_s : how long an answer is given again
     """
 
-    def __init__(
-        self,
-        address: Callable[[], UpstreamAddress],
-        *,
-        timeout_s: float = PROBE_TIMEOUT_S,
-        keep_s: float = KEEP_S,
-    ) -> None:
-        self.is_stopping = False
-        self._address = address
+    def __init__(self, *, timeout_s: float = PROBE_TIMEOUT_S, keep_s: float = KEEP_S) -> None:
+        self._upstream: UpstreamAddress | None = None
+        self._own_obstacle = STARTING
         self._timeout_s = timeout_s
         self._keep_s = keep_s
         self._lock = asyncio.Lock()
         self._is_reachable: bool | None = None
         self._known_until_s = 0.0
 
+    def begin(self, upstream: UpstreamAddress) -> None:
+        """Say that the proxy takes clients; from now on it depends on the upstream."""
+        self._upstream = upstream
+
+    def end(self) -> None:
+        """Say that the proxy takes no more clients."""
+        self._upstream = None
+        self._own_obstacle = STOPPING
+
     async def obstacle(self) -> str | None:
         """Return why a client had better not come now; None: it may."""
-        if self.is_stopping:
-            return STOPPING
-        address = self._address()
-        if not address.host:
-            return STARTING
+        upstream = self._upstream
+        if upstream is None:
+            return self._own_obstacle
         async with self._lock:  # those who wait here find the answer of the one before them
             if time.monotonic() >= self._known_until_s:
-                await self._probe(address)
+                await self._probe(upstream)
         return None if self._is_reachable else UNREACHABLE
 
-    async def _probe(self, address: UpstreamAddress) -> None:
+    async def _probe(self, upstream: UpstreamAddress) -> None:
         failure = ""
         try:
             async with asyncio.timeout(self._timeout_s):
-                await connect_and_leave(address)
+                await connect_and_leave(upstream)
         except TimeoutError:
             failure = "no answer in time"
         except OSError as error:

@@ -24,7 +24,7 @@ from proxy.api.health import Readiness
 from proxy.api.host_guard import HostGuard, is_loopback
 from proxy.errors import SettingsError
 from proxy.metrics.event_loop import watch_lag
-from proxy.metrics.exposition import Exposition
+from proxy.metrics.exposition import CONTENT_TYPE, Exposition
 from proxy.metrics.instruments import Instruments
 
 _CONNECTIONS_LIMIT = 64
@@ -47,9 +47,8 @@ def operations(instruments: Instruments, readiness: Readiness) -> Starlette:
         status = 200 if obstacle is None else 503
         return PlainTextResponse(f"{obstacle or 'ready'}\n", status, headers=_NO_STORE)
 
-    async def metrics(request: Request) -> Response:
-        page, content_type = exposition.page(request.headers.get("accept", ""))
-        return Response(page, headers=_NO_STORE | {"Content-Type": content_type})
+    async def metrics(_: Request) -> Response:
+        return Response(exposition.page(), headers=_NO_STORE | {"Content-Type": CONTENT_TYPE})
 
     routes = [Route(f"/{each.__name__}", each) for each in (healthz, readyz, metrics)]
     application = Starlette(routes=routes)
@@ -173,13 +172,15 @@ async def _bind(host: str, port: int) -> list[socket.socket]:
     """Return a listening socket for each of the host's addresses that this machine has."""
     loop = asyncio.get_running_loop()
     infos = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    # Each once: some hosts files name 127.0.0.1 twice.
+    places = list(dict.fromkeys((family, where) for family, _, _, _, where in infos))
     sockets: list[socket.socket] = []
     try:
-        for number, (family, _, _, _, where) in enumerate(infos, 1):
+        for number, (family, where) in enumerate(places, 1):
             try:
                 sockets.append(_listening(family, where))
             except OSError as error:
-                is_only_chance = number == len(infos) and not sockets
+                is_only_chance = number == len(places) and not sockets
                 if is_only_chance or error.errno not in _NOT_HERE:
                     raise
     except BaseException:

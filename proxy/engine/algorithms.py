@@ -39,7 +39,7 @@ COMMON = (
         maximum=10_000,
     ),
 )
-FIT_INTERCEPT = Parameter("fit_intercept", "boolean", True, "Whether to fit a constant term.")  # noqa: FBT003  a value, not a switch
+FIT_INTERCEPT = Parameter("fit_intercept", "boolean", True, "Whether to fit a constant term.")
 L1 = Parameter(
     "l1", "number", 0.0, "Penalty on absolute coefficients.", minimum=0.0, is_planned=True
 )

@@ -1,8 +1,11 @@
 """The page that Prometheus reads, made when it is asked for.
 
-Owns the way from `Instruments` to the exposition formats, by a registry of its own: a process may
+Owns the way from `Instruments` to Prometheus's text format, by a registry of its own: a process may
 run several proxies, and prometheus-client's global one would mix them up. Nothing here is on the
 way of a statement or a row.
+
+OpenMetrics is not offered: there a counter's family is named without `_total`, so that a gauge
+`pgseer_client_connections` beside `pgseer_client_connections_total` would be one family twice.
 """
 
 from __future__ import annotations
@@ -11,20 +14,21 @@ import math
 import platform
 from collections.abc import Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, GCCollector, ProcessCollector, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
     HistogramMetricFamily,
     InfoMetricFamily,
 )
-from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from proxy import __version__
 from proxy.metrics import names
 from proxy.metrics.instruments import Count, Histogram, Instruments
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 LabelSets = Iterable[tuple[tuple[str, ...], Count]]
 
@@ -38,10 +42,9 @@ class Exposition:
         ProcessCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
-    def page(self, accept: str = "") -> tuple[bytes, str]:
-        """Return the page and its content type, in the format that an Accept header prefers."""
-        encode, content_type = choose_encoder(accept)
-        return encode(self._registry), content_type
+    def page(self) -> bytes:
+        """Return the page, of type `CONTENT_TYPE`."""
+        return generate_latest(self._registry)
 
 
 class _InstrumentCollector(Collector):

@@ -61,7 +61,7 @@ TRAINING_RUNS = Metric(
 TRAINING_DURATION = Metric(
     "pgseer_training_duration_seconds",
     "histogram",
-    "Time from a training's first question to its stored model, of those that succeeded.",
+    "Time from asking for a training's rows to its stored model, of those that succeeded.",
     ("algorithm",),
 )
 TRAINING_IN_PROGRESS = Metric(

@@ -94,6 +94,11 @@ class ReplyQueue:
         return not self.queue
 
     @property
+    def is_calm(self) -> bool:
+        """Whether nothing is under way in any mode."""
+        return not (self.queue or self.skipping or self.copying_in)
+
+    @property
     def has_open_batch(self) -> bool:
         """Whether the newest unanswered message belongs to a batch without its Sync yet."""
         return bool(self.queue) and kind_of(self.queue[-1]) not in _ANSWERED_BY_READY

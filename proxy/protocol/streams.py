@@ -92,6 +92,18 @@ class ClientStream:
         self.terminated = False
 
     @property
+    def is_calm(self) -> bool:
+        """Whether it stands between messages and looks at everyday ones only by their type."""
+        return not (
+            self._tail
+            or self._skip
+            or self.is_broken
+            or self.terminated
+            or self.inspects_extended
+            or self.inspects_all
+        )
+
+    @property
     def buffered(self) -> int:
         """Bytes kept for later."""
         return len(self._tail)
@@ -239,6 +251,11 @@ class UpstreamStream:
         self._need = 0
         self._skip = 0
         self.last_kind = 0
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether it stands between messages with nothing kept."""
+        return not (self._tail or self._skip)
 
     @property
     def is_between_messages(self) -> bool:

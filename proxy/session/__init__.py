@@ -2,5 +2,5 @@
 
 `session` owns the streams and the life of a session, `questions` asks the upstream in the client's
 own session, `encodings` knows in which codec its text is. What the proxy's own statements do is the
-room `statements` above; it is called through `session`'s abstractions and not imported.
+room `statements` above, which hands `session` a FrameHandler.
 """

@@ -41,7 +41,10 @@ def private_name() -> bytes:
 
 
 def private_query(
-    text: bytes, *, parameter_types: bytes = NO_PARAMETER_TYPES, parameters: bytes = NO_PARAMETERS,
+    text: bytes,
+    *,
+    parameter_types: bytes = NO_PARAMETER_TYPES,
+    parameters: bytes = NO_PARAMETERS,
     binary: bool = False,
 ) -> list[bytes]:
     """Return the messages that run one query under names of its own and leave nothing behind."""
@@ -165,8 +168,8 @@ class FailureReply(Reply):
     """Answers with an error of the proxy's own.
 
     The upstream is given a statement that cannot be parsed: it fails the transaction and skips to
-    Sync by itself, so every rule of the protocol holds without being written a second time. Only the
-    words of its error are replaced.
+    Sync by itself, so every rule of the protocol holds without being written a second time. Only
+    the words of its error are replaced.
     """
 
     __slots__ = ("_encoding", "_error")

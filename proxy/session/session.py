@@ -28,6 +28,8 @@ from proxy.protocol.messages import (
 )
 from proxy.protocol.replies import Reply, ReplyQueue
 from proxy.protocol.streams import ClientStream, UpstreamStream
+from proxy.relay.lane import ExpressLane
+from proxy.relay.loop import FOR_CLIENT, FOR_UPSTREAM, FROM_CLIENT, FROM_UPSTREAM
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.session.encodings import codec_of
 from proxy.session.questions import (
@@ -41,6 +43,10 @@ from proxy.session.questions import (
 
 _KEEP_WHILE_WORKING = 1 << 20
 """Bytes of a client's later messages kept while a statement is worked on; then it must wait."""
+
+_CALM = 2
+"""ReadyForQuery messages in a row, with nothing of ours between, after which a session may ride."""
+_BOARDING_TRIES = 3
 
 _BEGINS_OURS = re.compile(
     rb"\s*(?:(?:create\s+(?:or\s+replace\s+)?|drop\s+|alter\s+|show\s+|describe\s+|evaluate\s+)model)",
@@ -74,14 +80,19 @@ class Session:
     login : the upstream's peer and what the login told
     inspection_limit : bytes; longer statements pass unread
     on_end : called once, when both peers are gone or going
+    lane : relays for the session while it sends everyday messages only; None: never
     """
 
     __slots__ = (
+        "_calm_moments",
         "_client_stream",
+        "_ending",
         "_handler",
         "_is_ended",
         "_is_leaving",
+        "_lane",
         "_on_end",
+        "_place",
         "_task",
         "_upstream_stream",
         "_waits",
@@ -110,6 +121,7 @@ class Session:
         *,
         inspection_limit: int,
         on_end: Callable[[Session], None],
+        lane: ExpressLane | None = None,
     ) -> None:
         self.client = client
         self.upstream = login.upstream
@@ -143,6 +155,11 @@ class Session:
         self._is_leaving = False
         self._is_ended = False
         self._on_end = on_end
+        may_ride = client.is_plain and login.upstream.is_plain and not login.is_replication
+        self._lane = lane if may_ride else None
+        self._place: int | None = None
+        self._calm_moments = 0
+        self._ending: ProxyError | None = None
 
     def start(self, handler: FrameHandler) -> None:
         """Relay from now on; `handler` gets the messages that concern the proxy."""
@@ -179,6 +196,7 @@ class Session:
             if onward:
                 self._write_upstream(onward)
             while stream.frame is not None:
+                self._calm_moments = 0
                 work = self._handler(*stream.frame)
                 if work is not None:
                     self._task = asyncio.ensure_future(self._work(work))
@@ -221,6 +239,70 @@ class Session:
         if onward:
             self._write_client(onward)
         if self._is_leaving:
+            self._leave_if_quiet()
+        elif (
+            self._lane is not None
+            and not self.replies.queue
+            and self._upstream_stream.last_kind == t.READY_FOR_QUERY
+        ):
+            self._calm_moments += 1
+            if self._calm_moments == _CALM:
+                asyncio.get_running_loop().call_soon(self._board, _BOARDING_TRIES)
+
+    # -- the express lane ------------------------------------------------------------------------
+
+    def _board(self, tries: int) -> None:
+        """Get on the express lane, if the water is still calm."""
+        if self._lane is None or not self._is_calm:
+            self._calm_moments = 0
+            return
+        client, upstream = self.client, self.upstream
+        if not (client.is_written and upstream.is_written):
+            if tries:  # uvloop writes at the end of a turn
+                asyncio.get_running_loop().call_soon(self._board, tries - 1)
+            else:
+                self._calm_moments = 0
+            return
+        client.hold()
+        upstream.hold()
+        self._place = self._lane.adopt(self, client.descriptor, upstream.descriptor, self.status)
+        if self._place is None:
+            client.release()
+            upstream.release()
+
+    @property
+    def _is_calm(self) -> bool:
+        return (
+            self._place is None
+            and self._task is None
+            and not (self._is_ended or self._is_leaving or self.models_changed)
+            and self.replies.is_calm
+            and self._client_stream.is_calm
+            and self._upstream_stream.is_calm
+            and self._upstream_stream.last_kind == t.READY_FOR_QUERY
+            and self.client.is_reading
+            and self.upstream.is_reading
+        )
+
+    def taken_back(self, what: int, data: bytes, waiting: bytes, status: int) -> None:
+        """Go on without the lane: something came that is not for it, or it was asked to stop."""
+        self._place = None
+        self._calm_moments = 0
+        self.status = status
+        self.replies.queue.extend(waiting)
+        self.client.release()
+        self.upstream.release()
+        if what == FROM_CLIENT:
+            self._from_client(data)
+        elif what == FROM_UPSTREAM:
+            self._from_upstream(data)
+        elif what == FOR_UPSTREAM:
+            self._write_upstream(data)
+        elif what == FOR_CLIENT:
+            self._write_client(data)
+        if self._ending is not None:
+            self.end(self._ending)
+        else:
             self._leave_if_quiet()
 
     def _parameter_status(self, body: bytes) -> None:
@@ -325,7 +407,15 @@ class Session:
     def leave(self) -> None:
         """End as soon as no statement runs: the proxy is stopping."""
         self._is_leaving = True
-        self._leave_if_quiet()
+        if not self._recalled():
+            self._leave_if_quiet()
+
+    def _recalled(self) -> bool:
+        """Ask the lane to give the session back, if it is there."""
+        if self._place is None or self._lane is None:
+            return False
+        self._lane.recall(self._place)
+        return True
 
     def _leave_if_quiet(self) -> None:
         if self._is_leaving and not self.is_busy:
@@ -334,6 +424,9 @@ class Session:
     def end(self, error: ProxyError) -> None:
         """End the session with a FATAL error."""
         if self._is_ended:
+            return
+        if self._ending is None and self._recalled():
+            self._ending = error
             return
         if self._upstream_stream.is_between_messages:
             self.client.write(error_response(error, fatal=True, encoding=self.codec))

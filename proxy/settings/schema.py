@@ -49,6 +49,7 @@ class Listener(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     tcp_keepidle: Count = 0
     tcp_keepintvl: Count = 0
     tcp_keepcnt: Count = 0
+    express_lane: bool = True
     max_inspected_statement_bytes: Size = 1024 * 1024
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"

@@ -82,4 +82,3 @@ def drop_models(session: Session, statement: DropModel) -> None:
         session.send(bind, SilentReply(t.BIND))
         is_last = number == len(statement.models)
         session.send(execute, RetaggedExecution(DROP_TAG) if is_last else SilentReply(t.EXECUTE))
-

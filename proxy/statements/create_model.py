@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +18,9 @@ from proxy.engine.algorithms import check_parameters
 from proxy.engine.columns import Dataset
 from proxy.errors import ProxyError, QueryCanceledError, TooLargeError, UndefinedColumnError
 from proxy.protocol import message_types as t
-from proxy.protocol import oids
 from proxy.protocol.messages import (
     NO_PARAMETER_TYPES,
     STATEMENT,
-    FieldDescription,
     Parse,
     RowDescription,
     close,
@@ -169,9 +167,7 @@ class Creation:
         )
         bodies = question.bodies(t.ROW_DESCRIPTION)
         if not bodies:
-            raise UndefinedColumnError(
-                "the training query returns no columns", position=start + 1
-            )
+            raise UndefinedColumnError("the training query returns no columns", position=start + 1)
         fields = RowDescription.decode(bodies[0]).fields
         columns = [
             training_column(field.name.decode(session.codec, "replace"), field.type_oid)
@@ -185,8 +181,9 @@ class Creation:
         session = self._session
         text_as_utf8 = session.codec != "utf-8"
         in_copy = query.position_map(text_as_utf8=text_as_utf8)
-        rows = TrainingRows(query, self._services.max_training_memory, self._stop_reading)
-        rows.on_progress = self._tell_rows
+        rows = TrainingRows(
+            query, self._services.max_training_memory, self._stop_reading, self._tell_rows
+        )
         parse, bind, execute, *closes = private_query(
             query.copy(text_as_utf8=text_as_utf8).encode(session.codec)
         )
@@ -346,20 +343,32 @@ class Creation:
 class TrainingRows(Reply):
     """Reads the COPY's rows into arrays.
 
+    Parameters
+    ----------
+    limit : bytes of memory that the arrays may take
+    stop : called once, when the rows are no longer wanted
+    report : called with the number of rows read so far
+
     Attributes
     ----------
     failure : what is wrong with the rows; the backend is being stopped
     """
 
-    __slots__ = ("_limit", "_row_bytes", "_stop", "failure", "on_progress", "reader")
+    __slots__ = ("_limit", "_report", "_stop", "failure", "reader")
 
-    def __init__(self, query: TrainingQuery, limit: int, stop: Any) -> None:
+    def __init__(
+        self,
+        query: TrainingQuery,
+        limit: int,
+        stop: Callable[[], None],
+        report: Callable[[int], None],
+    ) -> None:
         super().__init__(t.EXECUTE)
         self.reader = TrainingReader([column.input for column in query.columns])
         self._limit = limit
         self._stop = stop
+        self._report = report
         self.failure: ProxyError | None = None
-        self.on_progress: Any = None
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         """Read the rows; after a failure pass over them, until the backend has stopped."""
@@ -371,7 +380,7 @@ class TrainingRows(Reply):
                 self.failure = error
                 self._stop()
             else:
-                self.on_progress(self.reader.n_rows)
+                self._report(self.reader.n_rows)
                 return end, b""
         return super().on_rows(data, start, stop)[0], b""
 
@@ -431,5 +440,3 @@ def _parameters(values: Sequence[bytes], formats: Sequence[int]) -> bytes:
     for value in values:
         parts += (int32(len(value)), value)
     return b"".join(parts)
-
-

@@ -46,9 +46,7 @@ from proxy.statements.relations import need_schema
 from proxy.statements.replies import RetaggedExecution, ScoredDescription, ScoredExecution
 from proxy.statements.services import Services
 
-_NEVER_RUN = (
-    "DO $pgseer$BEGIN RAISE EXCEPTION 'CREATE MODEL is carried out by pgseer'; END$pgseer$"
-)
+_NEVER_RUN = "DO $pgseer$BEGIN RAISE EXCEPTION 'CREATE MODEL is carried out by pgseer'; END$pgseer$"
 
 
 class ExtendedQuery:
@@ -162,13 +160,9 @@ class ExtendedQuery:
     async def _plan(self, query: PredictQuery, parameter_types: bytes) -> PreparedScores:
         session = self._session
         catalogue = None if session.models_changed else await self._registry.models()
-        planned = await plan_query(
-            session, self._services, self._registry, query, parameter_types
-        )
+        planned = await plan_query(session, self._services, self._registry, query, parameter_types)
         types = tuple(score.type_sql for score in planned.statement.splice.scores)
-        return PreparedScores(
-            query, parameter_types, planned, session.codec, catalogue, types
-        )
+        return PreparedScores(query, parameter_types, planned, session.codec, catalogue, types)
 
     def _with_text(self, message: Parse, sql: str) -> Parse:
         return Parse(message.name, sql.encode(self._session.codec), message.parameter_types)
@@ -348,5 +342,3 @@ def _drop_text(statement: DropModel) -> str:
     if len(calls) == 1:
         return calls[0]
     return f"DO $pgseer$BEGIN {'; '.join(calls)}; END$pgseer$"
-
-

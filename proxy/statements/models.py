@@ -15,8 +15,8 @@ from proxy.errors import ArtifactError, UnknownModelError
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import row_values
 from proxy.registry import queries
-from proxy.registry.model_version import ModelEntry
 from proxy.registry.catalog import Models
+from proxy.registry.model_version import ModelEntry
 from proxy.registry.postgres_store import Registry
 from proxy.rewrite.catalog import ModelSignature
 from proxy.rewrite.statements import ModelReference

@@ -193,9 +193,7 @@ class ScoredStatement:
 
     def describe(self, upstream: RowDescription, codec: str) -> RowDescription:
         """Return the description of what the client sees."""
-        names = {
-            position: name.encode(codec, "replace") for position, name in self._names.items()
-        }
+        names = {position: name.encode(codec, "replace") for position, name in self._names.items()}
         return upstream.renamed(names, self.n_visible)
 
     def rows(self, formats: tuple[int, ...], codec: str) -> ScoredRows:

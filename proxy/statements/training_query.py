@@ -190,8 +190,7 @@ class TrainingQuery:
     def dataset(self, values: Sequence[ColumnValues], n_samples: int) -> Dataset:
         """Return the rows as the engine takes them."""
         made = [
-            _engine_column(column, part)
-            for column, part in zip(self.columns, values, strict=True)
+            _engine_column(column, part) for column, part in zip(self.columns, values, strict=True)
         ]
         target = made.pop(self.target)
         return Dataset(tuple(made), target, n_samples)

@@ -74,7 +74,7 @@ class TrainingProcess:
             58000: it cannot be started.
         """
         ours, theirs = socket.socketpair()
-        ours.setblocking(False)  # noqa: FBT003  # the standard library's signature
+        ours.setblocking(False)
         try:
             process = await asyncio.create_subprocess_exec(
                 *(sys.executable, SAFE_PATH, "-c", BOOTSTRAP, PACKAGE_ROOT),

@@ -31,9 +31,8 @@ async def until_reading(other: Frontend, pid: int) -> None:
 
 
 async def until_fitting(other: Frontend, pid: int) -> None:
-    """Wait until the backend has sent them all, and has nothing to do."""
-    condition = "state <> 'active' AND query ILIKE '%COPY%'"
-    await until_true(lambda: holds(other, pid, condition))
+    """Wait until the backend has sent them all, and waits (for a lock) for the end of the fit."""
+    await until_true(lambda: holds(other, pid, "wait_event = 'advisory'"))
 
 
 async def is_gone(other: Frontend, pid: int) -> bool:

@@ -1,8 +1,6 @@
 """TLS for the tests: authorities, certificates, and a PostgreSQL that offers it and asks for it.
 
-Owns the fixtures of the tests about TLS and logins; they name this module in `pytest_plugins`.
-The wheel's server is built without OpenSSL, so another one is looked for, and where there is none
-these tests skip.
+The wheel's server is built without OpenSSL, so another one is looked for.
 """
 
 from __future__ import annotations
@@ -11,6 +9,7 @@ import shutil
 import ssl
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from pathlib import Path
 from typing import Self
 
 import psycopg
-import pytest
 import trustme
 
 from tests.support import postgres
@@ -27,6 +25,7 @@ from tests.support.proxy import Address
 from tests.support.wire import Frontend
 
 ALPN = "postgresql"
+RELOAD_LIMIT_S = 20
 # Roles that pg_hba.conf takes by one kind of connection only, and one that logs in by certificate.
 TLS_ONLY_USER = "tls_only_user"
 PLAIN_ONLY_USER = "plain_only_user"
@@ -131,7 +130,7 @@ def running_cluster(bin_dir: Path, pair: KeyPair, clients: Authority) -> Iterato
             (data / "pg_hba.conf").write_text(hba)
             cluster.execute("ALTER SYSTEM SET ssl_ca_file = 'clients.pem'")
             cluster.execute("SELECT pg_reload_conf()")
-            _wait_for(cluster, "hostssl")
+            _wait_until_reloaded(cluster)
             yield cluster
         finally:
             cluster.stop()
@@ -139,14 +138,21 @@ def running_cluster(bin_dir: Path, pair: KeyPair, clients: Authority) -> Iterato
         shutil.rmtree(directory, ignore_errors=True)
 
 
-def _wait_for(cluster: Cluster, word: str) -> None:
-    """Wait until new sessions go by the new files: a reload is told to the postmaster only."""
-    while True:
-        # Backends of the old files may still be forked for a moment; each one says what it read.
-        shown = cluster.rows("SELECT setting FROM pg_settings WHERE name = 'ssl_ca_file'")
-        types = cluster.rows("SELECT DISTINCT type FROM pg_hba_file_rules")
-        if shown == [("clients.pem",)] and (word,) in types:
-            return
+def _wait_until_reloaded(cluster: Cluster) -> None:
+    """Wait until the postmaster has read all of its files again; it reads them in one go."""
+    limit = time.monotonic() + RELOAD_LIMIT_S
+    while cluster.rows("SHOW ssl_ca_file") != [("clients.pem",)]:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def shows(pair: KeyPair, sslmode: str = "prefer") -> dict[str, str]:
+    """Return the settings of a proxy that shows a certificate to its clients."""
+    return {
+        "pgseer.client_tls_sslmode": sslmode,
+        "pgseer.client_tls_cert_file": str(pair.chain),
+        "pgseer.client_tls_key_file": str(pair.key),
+    }
 
 
 # --- clients --------------------------------------------------------------------------------------
@@ -171,40 +177,3 @@ async def direct_frontend(address: Address, tls: ssl.SSLContext) -> Frontend:
     frontend = await Frontend.connect(address)
     await frontend.writer.start_tls(tls, server_hostname="localhost")
     return frontend
-
-
-# --- fixtures -------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """The authority of the server's, the proxy's and the clients' certificates."""
-    return Authority.make(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="session")
-def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """An authority that nobody trusts."""
-    return Authority.make(tmp_path_factory.mktemp("stranger"))
-
-
-@pytest.fixture(scope="session")
-def server_pair(authority: Authority) -> KeyPair:
-    """What PostgreSQL shows; it is for localhost and not for 127.0.0.1."""
-    return authority.issue("localhost")
-
-
-@pytest.fixture(scope="session")
-def proxy_pair(authority: Authority) -> KeyPair:
-    """What the proxy shows, where it is not the server's own."""
-    return authority.issue("127.0.0.1", "localhost")
-
-
-@pytest.fixture(scope="session")
-def secure_cluster(server_pair: KeyPair, authority: Authority) -> Iterator[Cluster]:
-    """A PostgreSQL that offers TLS; skips where no server is built with it."""
-    found = binaries()
-    if found is None:
-        pytest.skip("no PostgreSQL with TLS here (the wheel has none): set PGSEER_TEST_BIN_DIR")
-    with running_cluster(found, server_pair, authority) as running:
-        yield running
