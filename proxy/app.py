@@ -18,9 +18,10 @@ import msgspec
 from proxy.cancellation import Cancellation
 from proxy.embedded import EmbeddedPostgres
 from proxy.errors import ProxyError
+from proxy.kernels.warmup import warm
 from proxy.logs import get_logger
 from proxy.login import LoginPolicy, LoginRefused, log_in
-from proxy.peer import Peer
+from proxy.peer import KeepAlive, Peer
 from proxy.protocol.messages import CancelRequest, StartupMessage
 from proxy.relay.lane import ExpressLane
 from proxy.registry.postgres_store import Registries
@@ -76,6 +77,7 @@ class Application:
         """
         if self.settings.upstream.is_embedded:
             await self._start_embedded()
+        warm()
         connector = self._connector()
         self._services = self._shared_services(connector)
         self._services.workers.warm_up()
@@ -90,9 +92,10 @@ class Application:
             await self._close_services()
             await self._stop_embedded()
             raise
-        get_logger(__name__).info(
-            "listening", address=f"{self.wire_address[0]}:{self.wire_address[1]}"
-        )
+        log = get_logger(__name__)
+        log.info("listening", address=f"{self.wire_address[0]}:{self.wire_address[1]}")
+        if self._embedded is not None:
+            log.info("connect with", psql=self._embedded.psql_line(*self.wire_address))
 
     async def run(self) -> None:
         """Start, serve until SIGTERM or SIGINT, stop."""
@@ -196,6 +199,17 @@ class Application:
             listener.server_tls_sslmode,
             upstream_context(options),
             listener.server_connect_timeout,
+            self._keep_alive,
+        )
+
+    @property
+    def _keep_alive(self) -> KeepAlive:
+        listener = self.settings.pgseer
+        return KeepAlive(
+            listener.tcp_keepalive,
+            listener.tcp_keepidle,
+            listener.tcp_keepintvl,
+            listener.tcp_keepcnt,
         )
 
     def _shared_services(self, connector: Connector) -> Services:
@@ -253,6 +267,7 @@ class Application:
             tls_is_required=TlsMode.parse(listener.client_tls_sslmode).is_required,
             login_timeout_s=listener.client_login_timeout,
             max_clients=listener.max_client_conn,
+            keep_alive=self._keep_alive,
         )
 
     # -- sessions --------------------------------------------------------------------------------

@@ -7,13 +7,37 @@ afterwards (the row path). Leaves every meaning to the receiver.
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from proxy.errors import RemoteProtocolError
 
 WRITE_BUFFER_HIGH = 256 * 1024
 _LOGIN_BUFFER_LIMIT = 128 * 1024
 _LINGER_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """TCP keepalive: whether, and seconds or counts where 0 leaves it to the operating system."""
+
+    wanted: bool = True
+    idle_s: int = 0
+    interval_s: int = 0
+    count: int = 0
+
+    def apply(self, sock: socket.socket) -> None:
+        """Set up a TCP socket: keepalive, and no waiting for more bytes to send."""
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, int(self.wanted))
+        for name, value in (
+            ("TCP_KEEPIDLE", self.idle_s),
+            ("TCP_KEEPINTVL", self.interval_s),
+            ("TCP_KEEPCNT", self.count),
+        ):
+            if self.wanted and value and hasattr(socket, name):
+                sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 class PeerLost(Exception):  # noqa: N818 - it is an event, not a fault

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from proxy.errors import AuthenticationError, ProxyError, RemoteProtocolError, TooManyClientsError
 from proxy.logs import get_logger
-from proxy.peer import Peer, PeerLost
+from proxy.peer import KeepAlive, Peer, PeerLost
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import CancelRequest, StartupMessage, error_response
 from proxy.tls import check_direct_alpn
@@ -44,6 +44,7 @@ class FrontDoor:
     tls_is_required: bool
     login_timeout_s: float
     max_clients: int
+    keep_alive: KeepAlive = KeepAlive()
 
 
 WelcomeClient = Callable[[Peer, StartupMessage, bool], Awaitable[None]]
@@ -110,8 +111,7 @@ class Server:
                 continue
             sock.setblocking(False)
             with contextlib.suppress(OSError):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                self.door.keep_alive.apply(sock)
             task = asyncio.create_task(self._receive(sock))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proxy.errors import UpstreamRefusedError
-from proxy.peer import Peer
+from proxy.peer import KeepAlive, Peer
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import CancelRequest
 from proxy.protocol.wire import int32
@@ -40,6 +40,7 @@ class Connector:
     sslmode: str
     context: ssl.SSLContext | None
     timeout_s: float
+    keep_alive: KeepAlive = KeepAlive()
 
     @property
     def where(self) -> str:
@@ -108,8 +109,7 @@ class Connector:
             try:
                 with _closing_on_error(socket.socket(family, kind, protocol)) as sock:
                     sock.setblocking(False)
-                    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+                    self.keep_alive.apply(sock)
                     await loop.sock_connect(sock, where)
                     return sock
             except OSError as error:

@@ -70,6 +70,9 @@ class SilentReply(Reply):
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         return None if kind == t.ERROR_RESPONSE else b""
 
+    def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        return super().on_rows(data, start, stop)[0], b""
+
 
 class ReplyQueue:
     """The messages sent upstream and not yet answered.
@@ -133,8 +136,6 @@ class ReplyQueue:
     def received(self, kind: int) -> None:
         """Note that the backend sent a message of type `kind`, rows and COPY data excepted."""
         queue = self.queue
-        while queue and queue[0] in _COPY_ENDS:
-            queue.popleft()
         if kind == t.READY_FOR_QUERY:
             self._ready()
         elif kind == t.ERROR_RESPONSE:
@@ -142,12 +143,20 @@ class ReplyQueue:
         elif kind == t.COPY_IN_RESPONSE:
             self._copy_in_began()
         elif queue and ANSWERS_TO.get(kind) == kind_of(queue[0]):
-            queue.popleft()
+            self.answered()
+
+    def answered(self) -> None:
+        """Note that the oldest message has had its whole answer."""
+        queue = self.queue
+        queue.popleft()
+        while queue and queue[0] in _COPY_ENDS:
+            queue.popleft()  # the end of a COPY that never was
 
     def _ready(self) -> None:
-        self.copying_in = False
+        self.copying_in = self.skipping = False
         while self.queue:
-            entry = self.queue.popleft()
+            entry = self.queue[0]
+            self.answered()
             if kind_of(entry) in _ANSWERED_BY_READY:
                 return
             _skip(entry)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 
-from proxy.errors import RemoteProtocolError, TooLargeError
+from proxy.errors import ProxyError, RemoteProtocolError, TooLargeError
 from proxy.protocol import message_types as t
 from proxy.protocol.replies import ANSWERS_TO, Reply, ReplyQueue
 
@@ -222,6 +222,7 @@ class UpstreamStream:
     Attributes
     ----------
     last_kind : type byte of the newest message, 0 before the first
+    violation : the backend broke the protocol; nothing after that place is read
     is_between_messages : whether a message of our own may be inserted now
     """
 
@@ -234,6 +235,7 @@ class UpstreamStream:
         "_skip_frames",
         "_tail",
         "last_kind",
+        "violation",
     )
 
     def __init__(
@@ -251,6 +253,7 @@ class UpstreamStream:
         self._need = 0
         self._skip = 0
         self.last_kind = 0
+        self.violation: ProxyError | None = None
 
     @property
     def is_calm(self) -> bool:
@@ -262,13 +265,15 @@ class UpstreamStream:
         return not self._skip
 
     def receive(self, data: bytes) -> bytes:
-        """Return the bytes to send to the client.
+        """Return the bytes to send to the client, whole messages or parts of one in order.
 
         Raises
         ------
-        RemoteProtocolError
-            The backend broke the protocol; everything before that place was handled.
+        ProxyError
+            `violation` was set before: what came until then has been handed out.
         """
+        if self.violation is not None:
+            raise self.violation
         if self._tail:
             self._tail += data
             if len(self._tail) < self._need:
@@ -285,22 +290,23 @@ class UpstreamStream:
                 return data
             position, self._skip = self._skip, 0
         queue = self._replies.queue
-        received = self._replies.received
+        received, answered = self._replies.received, self._replies.answered
         while size - position >= 5:
             kind, length = _header(data, position)
             end = position + 1 + length
             head = queue[0] if queue else 0
             if ANSWERS_TO.get(kind) == head and 4 <= length and end <= size:
-                # The common case: a relayed message has its answer. What `received` would do.
-                queue.popleft()
+                # The common case: a relayed message has its answer.
+                answered()
                 self.last_kind = kind
                 position = end
                 continue
             if kind == t.DATA_ROW or kind == t.COPY_DATA:  # noqa: PLR1714 - two compares are faster
+                if length < 4:
+                    self.violation = _broken("invalid message length")
+                    break
                 self.last_kind = kind
                 if type(head) is int:
-                    if length < 4:
-                        raise _broken("invalid message length")
                     if end > size:
                         self._skip = end - size
                         position = size
@@ -312,23 +318,31 @@ class UpstreamStream:
                 parts = parts if parts is not None else []
                 if start < position:
                     parts.append(data[start:position])
-                taken, output = head.on_rows(data, position, size)  # type: ignore[union-attr]
+                start = position
+                try:
+                    taken, output = head.on_rows(data, position, size)  # type: ignore[union-attr]
+                except ProxyError as error:
+                    self.violation = error
+                    break
                 if output:
                     parts.append(output)
                 if taken == position:
                     self._hold(length + 1)
-                    start = position
                     break
                 position = start = taken
                 continue
             if length < 4 or kind not in t.BACKEND_TYPES:
-                raise _broken(f'unknown message type "{chr(kind)}"' if length >= 4 else "bad length")
+                self.violation = _broken(f'unexpected message "{chr(kind)}" of length {length}')
+                break
+            if kind == t.READY_FOR_QUERY and not (
+                length == 5 and (end > size or data[end - 1] in t.TRANSACTION_STATUSES)
+            ):
+                self.violation = _broken("invalid transaction status")
+                break
             is_rewritten = type(head) is not int and kind not in _ASYNCHRONOUS
             if end > size:
                 if is_rewritten or kind in _READ_WHOLE:
-                    if kind in _READ_WHOLE and length > _MAX_CONTROL_LENGTH:
-                        raise _broken("message is too long")
-                    self._hold(length + 1)
+                    self._hold(length + 1, _MAX_CONTROL_LENGTH if kind in _READ_WHOLE else 0)
                     break
                 self._skip = end - size
             self.last_kind = kind
@@ -348,7 +362,7 @@ class UpstreamStream:
             else:
                 received(kind)
             position = min(end, size)
-        if position < size:
+        if position < size and self.violation is None:
             self._tail += data[position:]
         if parts is None:
             return data if position == size else data[:position]
@@ -356,9 +370,9 @@ class UpstreamStream:
             parts.append(data[start:position])
         return b"".join(parts)
 
-    def _hold(self, need: int) -> None:
-        if need > _MAX_HELD_LENGTH:
-            raise _broken("message is too long")
+    def _hold(self, need: int, limit: int = 0) -> None:
+        if need > (limit or _MAX_HELD_LENGTH):
+            self.violation = _broken("message is too long")
         self._need = need
 
 

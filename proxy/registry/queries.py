@@ -64,8 +64,8 @@ def quote_identifier(name: str) -> str:
 
 
 def show_models() -> str:
-    """Return the text behind SHOW MODELS."""
-    return f"SELECT {SHOWN_COLUMNS} FROM ml.ml_models ORDER BY model_name, version"
+    """Return the text behind SHOW MODELS: every model, its default version."""
+    return f"SELECT {SHOWN_COLUMNS} FROM ml.ml_models WHERE is_default ORDER BY model_name"
 
 
 def show_model(name: str) -> str:

@@ -37,7 +37,9 @@ def cast_around(feature: FeatureSignature, *, text_as_utf8: bool) -> tuple[str, 
         case "boolean":
             return "(", f"\n)::pg_catalog.bool::pg_catalog.int4::{_FLOAT8}"
         case "array":
-            return "(", f"\n)::{_ARRAYS.get(sql_type, '')}{_FLOAT8}[]"
+            # A wrong length is the statement's error, so it must arise where its transaction is.
+            cast = f"{_ARRAYS.get(sql_type, '')}{_FLOAT8}[]"
+            return "ml.vector((", f"\n)::{cast}, {feature.width})"
         case "time":
             time = _TIMES.get(sql_type, "pg_catalog.timestamp")
             return "pg_catalog.date_part('epoch', (", f"\n)::{time})"

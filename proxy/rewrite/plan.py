@@ -43,7 +43,12 @@ class Probe:
     """
 
     star: str
-    sql: str
+    edited: EditedText
+
+    @property
+    def sql(self) -> str:
+        """The statement's text."""
+        return self.edited.text
 
 
 @dataclass(frozen=True, slots=True)

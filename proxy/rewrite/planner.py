@@ -22,7 +22,7 @@ from proxy.errors import (
 from proxy.rewrite.binding import IDENTITY_LABEL, Binding, bind, star_key
 from proxy.rewrite.calls import Argument, ArgumentKind, Call, Function, find_calls, grammatical
 from proxy.rewrite.catalog import FeatureSignature, ModelCatalog, ModelSignature
-from proxy.rewrite.edits import Edit, Piece, edited
+from proxy.rewrite.edits import Edit, EditedText, Piece, edited
 from proxy.rewrite.inputs import cast_around
 from proxy.rewrite.lexer import Token, tokenize
 from proxy.rewrite.literals import quote_identifier
@@ -129,7 +129,7 @@ def _rest(select: Node) -> tuple[object, ...]:
     return shape({key: value for key, value in select.items() if key != "targetList"})
 
 
-def _probe(sql: str, placement: Placement, star: Argument) -> str:
+def _probe(sql: str, placement: Placement, star: Argument) -> EditedText:
     """Write the statement whose description tells what a star stands for."""
     edits = [
         Edit(target.start, target.end, (Piece("NULL", target.start),))
@@ -146,7 +146,7 @@ def _probe(sql: str, placement: Placement, star: Argument) -> str:
     edits.append(Edit(placement.list_end, placement.list_end, (Piece(addition, star.start),)))
     # A column of the star may have an alias's name, which ORDER BY would then find ambiguous.
     edits.append(Edit(*placement.order_by, ()))
-    return edited(sql, edits).text
+    return edited(sql, edits)
 
 
 def plan(

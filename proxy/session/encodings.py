@@ -59,13 +59,15 @@ def codec_of(client_encoding: str) -> str:
     return _CODECS.get(client_encoding.upper(), "latin-1")
 
 
+# What Python takes for other letters is ASCII to PostgreSQL: a backslash escapes, a tilde compares.
+_AS_ASCII = {"shift_jis_2004": {"\N{YEN SIGN}": "\\", "\N{OVERLINE}": "~"}}
+
+
 def decode(text: bytes, codec: str) -> str | None:
     """Return the statement as str, or None where the upstream must judge the bytes itself.
 
-    Raises
-    ------
-    UnsupportedError
-        The codec does not give the same bytes back, so an edited statement could differ.
+    Every ASCII character of the result is one to PostgreSQL too, so the statement can be read by
+    it; before it is edited it must pass `check_exact`.
     """
     if b"\0" in text:
         return None
@@ -73,9 +75,21 @@ def decode(text: bytes, codec: str) -> str | None:
         decoded = text.decode(codec)
     except UnicodeDecodeError:
         return None
+    for letter, character in _AS_ASCII.get(codec, {}).items():
+        decoded = decoded.replace(letter, character)
+    return decoded
+
+
+def check_exact(text: bytes, decoded: str, codec: str) -> None:
+    """Refuse to edit a statement that would not be written again as it came.
+
+    Raises
+    ------
+    UnsupportedError
+        The codec does not give the same bytes back: it writes some character in another way.
+    """
     if codec != "utf-8" and decoded.encode(codec, "replace") != text:
         raise UnsupportedError(
             "this statement cannot be rewritten exactly in the client's encoding",
             hint="Use client_encoding UTF8 for statements with models.",
         )
-    return decoded

@@ -186,6 +186,14 @@ class FailureReply(Reply):
         return b""
 
 
+def without_context(body: bytes) -> bytes:
+    """Return the ErrorResponse without where in the proxy's own functions it arose."""
+    hidden = frozenset(b"WPpq")
+    return encode_report(
+        t.ERROR_RESPONSE, [field for field in report_fields(body) if field[0] not in hidden]
+    )
+
+
 def with_mapped_position(body: bytes, position_map: PositionMap | None) -> bytes | None:
     """Return the ErrorResponse with its P field mapped; None if there is nothing to change."""
     if position_map is None:

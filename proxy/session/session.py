@@ -231,19 +231,19 @@ class Session:
             self._leave_if_quiet()
 
     def _from_upstream(self, data: bytes) -> None:
-        try:
-            onward = self._upstream_stream.receive(data)
-        except ProxyError as error:
-            self.end(error)
-            return
+        stream = self._upstream_stream
+        onward = stream.receive(data)
         if onward:
             self._write_client(onward)
+        if stream.violation is not None:
+            self.end(stream.violation)
+            return
         if self._is_leaving:
             self._leave_if_quiet()
         elif (
             self._lane is not None
             and not self.replies.queue
-            and self._upstream_stream.last_kind == t.READY_FOR_QUERY
+            and stream.last_kind == t.READY_FOR_QUERY
         ):
             self._calm_moments += 1
             if self._calm_moments == _CALM:

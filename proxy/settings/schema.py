@@ -42,7 +42,6 @@ class Listener(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
 
     max_client_conn: Positive = 1000
     client_login_timeout: Seconds = 60.0
-    client_idle_timeout: Seconds = 0.0
     server_connect_timeout: Seconds = 15.0
     shutdown_timeout: Seconds = 30.0
     tcp_keepalive: bool = True

@@ -8,7 +8,7 @@ from proxy.errors import ProxyError
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import STATEMENT, close
 from proxy.protocol.wire import frame
-from proxy.session.encodings import decode
+from proxy.session.encodings import check_exact, decode
 from proxy.session.questions import AlreadyAnswered, private_name
 from proxy.session.session import Session
 from proxy.statements.extended_query import ExtendedQuery
@@ -45,13 +45,16 @@ class Dispatcher:
             except AlreadyAnswered:
                 return
         try:
-            text = decode(body.removesuffix(b"\0"), session.codec)
+            statement = body.removesuffix(b"\0")
+            text = decode(statement, session.codec)
             if text is None:
                 session.send(frame(t.QUERY, body), t.QUERY)
                 return
             analysis = await self._services.analyses.of(
                 text, standard_conforming_strings=session.standard_conforming_strings
             )
+            if analysis.is_ours or analysis.relations:
+                check_exact(statement, text, session.codec)
         except ProxyError as error:
             session.fail(error)
             session.sync()

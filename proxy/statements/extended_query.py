@@ -27,7 +27,7 @@ from proxy.registry.postgres_store import Registry
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
-from proxy.session.encodings import decode
+from proxy.session.encodings import check_exact, decode
 from proxy.session.questions import AlreadyAnswered, MappedReply, PositionMap
 from proxy.session.session import Session
 from proxy.statements.analysis import Part
@@ -107,7 +107,9 @@ class ExtendedQuery:
             part = await self._only_part(sql)
             if part is None or (isinstance(part.plan, Passthrough) and part.qualified is None):
                 self._parse_ordinary(message)
-            elif isinstance(part.plan, Passthrough):
+                return
+            check_exact(message.text, sql or "", session.codec)
+            if isinstance(part.plan, Passthrough):
                 await self._parse_qualified(message, part)
             elif isinstance(part.plan, Command):
                 await self._parse_command(message, part.plan.statement)

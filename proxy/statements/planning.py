@@ -70,8 +70,10 @@ async def plan_query(
             return PlannedQuery(known, models)
     stars = {}
     for probe in query.probes:
-        names = await _described(session, probe.sql, parameter_types, None)
-        stars[probe.star] = _behind_mark(names)
+        names = await _described(
+            session, probe.sql, parameter_types, _shifted(probe.edited.original_position, offset)
+        )
+        stars[probe.star] = _behind_mark(names, session.codec)
     splice = plan(query, models, stars, text_as_utf8=text_as_utf8)
     positions, n_visible = await _layout(session, query, splice, parameter_types, offset)
     statement = ScoredStatement(
@@ -89,16 +91,17 @@ async def _layout(
     """Return where the scores stand and how many columns are visible."""
     if query.visible_count is not None:
         return [target.index for target in query.targets], query.visible_count
-
-    def position_map(position: int) -> int:
-        return splice.original_position(position) + offset
-
+    position_map = _shifted(splice.original_position, offset)
     fields = await _described(session, splice.sql, parameter_types, position_map)
     return marked_positions(splice, fields.fields), len(fields.fields) - len(splice.hidden)
 
 
+def _shifted(position_map: PositionMap, offset: int) -> PositionMap:
+    return lambda position: position_map(position) + offset
+
+
 async def _described(
-    session: Session, sql: str, parameter_types: bytes, position_map: PositionMap | None
+    session: Session, sql: str, parameter_types: bytes, position_map: PositionMap
 ) -> RowDescription:
     name = private_name()
     question = await session.ask(
@@ -107,7 +110,7 @@ async def _described(
             describe(STATEMENT, name),
             close(STATEMENT, name),
         ],
-        position_map=position_map or (lambda _: 1),
+        position_map=position_map,
     )
     bodies = question.bodies(t.ROW_DESCRIPTION)
     if not bodies:
@@ -115,6 +118,6 @@ async def _described(
     return RowDescription.decode(bodies[0])
 
 
-def _behind_mark(description: RowDescription) -> tuple[str, ...]:
-    names = [field.name.decode("utf-8", "replace") for field in description.fields]
+def _behind_mark(description: RowDescription, codec: str) -> tuple[str, ...]:
+    names = [field.name.decode(codec, "replace") for field in description.fields]
     return tuple(names[names.index(MARK) + 1 :])

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import RowDescription, command_complete
-from proxy.session.questions import MappedReply, PositionMap
+from proxy.session.questions import MappedReply, PositionMap, without_context
 from proxy.statements.scoring import ScoredRows, ScoredStatement
 
 
@@ -83,4 +83,4 @@ class RetaggedExecution(MappedReply):
         """Put our tag in the place of the CALL's."""
         if kind == t.COMMAND_COMPLETE:
             return command_complete(self._tag)
-        return super().on_message(kind, body)
+        return without_context(body) if kind == t.ERROR_RESPONSE else None

@@ -1,8 +1,8 @@
 """The queue of awaited answers against a slow model of the backend, and the Replies in it.
 
-Property: whatever is sent, whatever fails and however the bytes are cut, each Reply gets exactly the
-messages that answer its own, or learns once that there will be none; after the last answer the queue
-is empty and `skipping` is the backend's `ignore_till_sync`.
+Property: whatever is sent, whatever fails and however the bytes are cut, each Reply gets exactly
+the messages that answer its own, or learns once that there will be none; after the last answer the
+queue is empty and `skipping` is the backend's `ignore_till_sync`.
 """
 
 from __future__ import annotations

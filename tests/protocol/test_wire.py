@@ -1,4 +1,4 @@
-"""Primitive values: what is written is read back, what does not fit is refused, overruns are 08P01."""
+"""Primitive values: what is written is read back, what does not fit is refused or 08P01."""
 
 from __future__ import annotations
 

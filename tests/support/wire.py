@@ -338,6 +338,21 @@ class TruncatedError(Exception):
     """The stream ends inside a message."""
 
 
+async def read_message(reader: asyncio.StreamReader) -> Message | None:
+    """Return the next message of a stream, or None at its end."""
+    head = b""
+    try:
+        head = await reader.readexactly(5)
+        body = await reader.readexactly(int.from_bytes(head[1:]) - 4)
+    except asyncio.IncompleteReadError as error:
+        if head or error.partial:
+            raise TruncatedError(head + error.partial) from None
+        return None
+    except ConnectionError:
+        return None
+    return Message(head[:1].decode("latin-1"), body)
+
+
 Address = tuple[str, int]
 Cutter = Callable[[bytes], Iterable[int]]
 
@@ -428,19 +443,10 @@ class Frontend:
 
     async def receive(self, timeout_s: float = REPLY_TIMEOUT_S) -> Message | None:
         """Return the next message, or None at the end of the stream."""
-        head = body = b""
-        try:
-            async with asyncio.timeout(timeout_s):
-                head = await self.reader.readexactly(5)
-                body = await self.reader.readexactly(int.from_bytes(head[1:]) - 4)
-        except asyncio.IncompleteReadError as error:
-            if head or error.partial:
-                raise TruncatedError(head + error.partial) from None
-            return None
-        except ConnectionError:
-            return None
-        message = Message(head[:1].decode("latin-1"), body)
-        self._remember(message)
+        async with asyncio.timeout(timeout_s):
+            message = await read_message(self.reader)
+        if message is not None:
+            self._remember(message)
         return message
 
     async def until(self, code: str, count: int = 1) -> list[Message]:

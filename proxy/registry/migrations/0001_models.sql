@@ -297,6 +297,27 @@ BEGIN
 END
 $$;
 
+-- An array feature on its way to a model: as many elements as the model was trained on.  An SQL
+-- function without SET, so that PostgreSQL writes it into the query that calls it; hence the names
+-- in full.
+CREATE FUNCTION ml.wrong_length(p_length integer, p_width integer) RETURNS float8[]
+LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    RAISE EXCEPTION 'array has % elements, but the model was trained on %', p_length, p_width
+        USING ERRCODE = 'array_subscript_error';
+END
+$$;
+
+CREATE FUNCTION ml.vector(p_values pg_catalog.float8[], p_width pg_catalog.int4)
+RETURNS pg_catalog.float8[]
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE WHEN p_values IS NULL
+                  OR (pg_catalog.cardinality(p_values) OPERATOR(pg_catalog.=) p_width
+                      AND pg_catalog.array_ndims(p_values) OPERATOR(pg_catalog.=) 1)
+                THEN p_values
+                ELSE ml.wrong_length(pg_catalog.cardinality(p_values), p_width) END
+$$;
+
 -- What a proxy must know of every version to plan a statement.  bytea in UTF-8: the answer does not
 -- depend on the client_encoding of the session that asks.
 CREATE FUNCTION ml.model_catalog() RETURNS SETOF bytea
