@@ -166,14 +166,12 @@ class Server:
                     continue
                 _refuse_early_bytes(sock, "SSL")
                 await _send(sock, b"S")
-                return await _encrypt(sock, context), True
+                return await _adopt(Peer(), sock, context), True
             if code == t.GSSENC_REQUEST and length == 8 and not gss_done:
                 gss_done = True
                 await _send(sock, b"N")
                 continue
-            loop = asyncio.get_running_loop()
-            _, peer = await loop.connect_accepted_socket(lambda: Peer(header), sock)  # noqa: B023
-            return peer, False
+            return await _adopt(Peer(header), sock), False
 
     async def _encrypt_at_once(self, sock: socket.socket) -> Peer:
         """Take a connection that begins with TLS; who is refused here is told nothing.
@@ -182,7 +180,7 @@ class Server:
         """
         if self.door.context is None:
             raise PeerLost
-        peer = await _encrypt(sock, self.door.context)
+        peer = await _adopt(Peer(), sock, self.door.context)
         try:
             check_direct_alpn(peer.transport.get_extra_info("ssl_object"))
         except RemoteProtocolError as error:
@@ -219,8 +217,10 @@ class Server:
             raise
 
 
-async def _encrypt(sock: socket.socket, context: ssl.SSLContext) -> Peer:
-    _, peer = await asyncio.get_running_loop().connect_accepted_socket(Peer, sock, ssl=context)
+async def _adopt(peer: Peer, sock: socket.socket, context: ssl.SSLContext | None = None) -> Peer:
+    """Hand a socket to the event loop, through the handshake if there is a context."""
+    # The peer comes from outside because uvloop, with TLS, returns a protocol of its own.
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: peer, sock, ssl=context)
     return peer
 
 

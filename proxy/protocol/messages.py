@@ -6,12 +6,16 @@ Messages that are only passed on never come here: the relay counts them by their
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from proxy.errors import ProxyError, RemoteProtocolError
+from proxy.errors import LocalProtocolError, ProxyError, RemoteProtocolError
 from proxy.protocol import message_types as t
 from proxy.protocol.wire import Reader, cstring, frame, int16, int32, uint16, uint32
+
+_uint16 = struct.Struct("!H").unpack_from
+_int32 = struct.Struct("!i").unpack_from
 
 SYNC_FRAME = frame(t.SYNC, b"")
 FLUSH_FRAME = frame(t.FLUSH, b"")
@@ -108,23 +112,36 @@ class Bind:
 
     @classmethod
     def decode(cls, body: bytes) -> Bind:
-        """Read the body of a Bind."""
-        reader = Reader(body)
-        portal, statement = reader.cstring(), reader.cstring()
-        start = reader.position
-        reader.take(2 * reader.uint16())
-        for _ in range(reader.uint16()):
-            reader.skip_value()
-        parameters = body[start : reader.position]
-        formats = tuple(reader.int16() for _ in range(reader.uint16()))
-        reader.end()
-        return cls(portal, statement, parameters, formats)
+        """Read the body of a Bind; by hand, for it is on the path of every point query."""
+        try:
+            first = body.index(0)
+            second = body.index(0, first + 1)
+            start = second + 1
+            position = start + 2 + 2 * _uint16(body, start)[0]
+            count = _uint16(body, position)[0]
+            position += 2
+            for _ in range(count):
+                size = _int32(body, position)[0]
+                if size < -1:
+                    raise RemoteProtocolError("invalid value length in message")
+                position += 4 + max(size, 0)
+            (count,) = _uint16(body, position)
+            formats = struct.unpack_from(f"!{count}h", body, position + 2) if count else ()
+        except (ValueError, struct.error) as error:
+            raise RemoteProtocolError("insufficient data left in message") from error
+        if position + 2 + 2 * count != len(body):
+            raise RemoteProtocolError("invalid message format")
+        return cls(body[:first], body[first + 1 : second], body[start:position], formats)
 
     def encode(self) -> bytes:
         """Write the whole message."""
-        formats = b"".join(map(int16, self.result_formats))
-        tail = self.parameters + uint16(len(self.result_formats)) + formats
-        return frame(t.BIND, cstring(self.portal) + cstring(self.statement) + tail)
+        count = len(self.result_formats)
+        try:
+            formats = uint16(count) + struct.pack(f"!{count}h", *self.result_formats)
+        except struct.error as error:
+            raise LocalProtocolError("a format code does not fit an Int16") from error
+        names = cstring(self.portal) + cstring(self.statement)
+        return frame(t.BIND, names + self.parameters + formats)
 
 
 def parameters_in_text(values: Sequence[bytes | None]) -> bytes:
@@ -146,8 +163,10 @@ class Execute:
     @classmethod
     def decode(cls, body: bytes) -> Execute:
         """Read the body of an Execute."""
-        reader = Reader(body)
-        return cls(reader.cstring(), reader.int32())
+        end = body.find(0)
+        if end < 0 or len(body) != end + 5:
+            raise RemoteProtocolError("invalid message format")
+        return cls(body[:end], _int32(body, end + 1)[0])
 
     def encode(self) -> bytes:
         """Write the whole message."""
@@ -170,8 +189,10 @@ def close(target: int, name: bytes) -> bytes:
 
 def target_and_name(body: bytes) -> tuple[int, bytes]:
     """Read the body of a Describe or a Close."""
-    reader = Reader(body)
-    return reader.byte(), reader.cstring()
+    end = body.find(0, 1)
+    if end < 0:
+        raise RemoteProtocolError("invalid string in message")
+    return body[0], body[1:end]
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,7 +347,11 @@ class UpstreamStream:
                 self._skip = end - size
             self.last_kind = kind
             if is_rewritten:
-                output_or_none = head.on_message(kind, data[position + 5 : end])  # type: ignore[union-attr]
+                try:
+                    output_or_none = head.on_message(kind, data[position + 5 : end])  # type: ignore[union-attr]
+                except ProxyError as error:
+                    self.violation = error
+                    break
                 if output_or_none is not None:
                     parts = parts if parts is not None else []
                     if start < position:

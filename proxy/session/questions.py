@@ -207,4 +207,5 @@ def with_mapped_position(body: bytes, position_map: PositionMap | None) -> bytes
 
 
 def _is_position(code: int, value: bytes) -> bool:
-    return code == ord("P") and value.isdigit()
+    # A position counts in a statement; int() refuses thousands of digits with an error of its own.
+    return code == ord("P") and value.isdigit() and len(value) < 12

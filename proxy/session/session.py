@@ -92,6 +92,7 @@ class Session:
         "_is_leaving",
         "_lane",
         "_on_end",
+        "_outgoing",
         "_place",
         "_task",
         "_upstream_stream",
@@ -157,6 +158,7 @@ class Session:
         self._on_end = on_end
         may_ride = client.is_plain and login.upstream.is_plain and not login.is_replication
         self._lane = lane if may_ride else None
+        self._outgoing = bytearray()
         self._place: int | None = None
         self._calm_moments = 0
         self._ending: ProxyError | None = None
@@ -193,19 +195,27 @@ class Session:
             return
         try:
             onward = stream.receive(data)
-            if onward:
-                self._write_upstream(onward)
+            if stream.frame is None:
+                if onward:
+                    self._write_upstream(onward)
+                return
+            self._calm_moments = 0
+            self._outgoing += onward
             while stream.frame is not None:
-                self._calm_moments = 0
                 work = self._handler(*stream.frame)
                 if work is not None:
                     self._task = asyncio.ensure_future(self._work(work))
-                    return
-                onward = stream.receive(b"")
-                if onward:
-                    self._write_upstream(onward)
+                    break
+                self._outgoing += stream.receive(b"")
+            self._write_outgoing()
         except ProxyError as error:
             self.end(error)
+
+    def _write_outgoing(self) -> None:
+        """Send what was collected, in one piece: each write is a system call and a wake-up."""
+        if self._outgoing:
+            self._write_upstream(bytes(self._outgoing))
+            self._outgoing.clear()
 
     async def _work(self, work: Awaitable[None]) -> None:
         """Finish one message, then take up what the client sent meanwhile."""
@@ -223,6 +233,7 @@ class Session:
             self.end(ProxyError(f"internal error: {type(error).__name__}"))
             return
         self._task = None
+        self._write_outgoing()
         if self._waits:
             self._waits = False
             self.client.release()
@@ -326,16 +337,15 @@ class Session:
     # -- what statements of ours do --------------------------------------------------------------
 
     def send(self, message: bytes, reply: Reply | int) -> None:
-        """Send a frontend message upstream, its answer expected by `reply` (an int: untouched)."""
+        """Send a frontend message upstream, its answer expected by `reply` (an int: untouched).
+
+        It leaves with what follows it, at the latest when the client's message is dealt with.
+        """
         if isinstance(reply, Reply):
             self.replies.expect(reply)
         else:
             self.replies.sent(reply)
-        self.upstream.write(message)
-
-    def flush(self) -> None:
-        """Have the upstream send what it has answered so far."""
-        self.upstream.write(FLUSH_FRAME)
+        self._outgoing += message
 
     def sync(self) -> None:
         """End the extended-query batch that stands for a simple Query; its Z goes to the client."""
@@ -368,7 +378,9 @@ class Session:
                 self.replies.expect(_RowsTo(question, position_map, rows))
             else:
                 self.replies.expect(AnswerReply(kind, question, position_map))
-        self.upstream.write(b"".join(messages) + FLUSH_FRAME)
+            self._outgoing += message
+        self._outgoing += FLUSH_FRAME
+        self._write_outgoing()
         await question.wait()
         return question
 

@@ -57,18 +57,17 @@ class ExtendedQuery:
         self._services = services
         self._registry = registry
         self._ours = OurStatements()
-
-    def handle(self, kind: int, body: bytes) -> Awaitable[None] | None:
-        """Handle a Parse, Bind, Describe, Execute or Close; return what is to be awaited."""
-        if kind == t.PARSE:
-            return self._parse(body)
-        handlers: dict[int, Callable[[bytes], Awaitable[None] | None]] = {
+        self._handlers: dict[int, Callable[[bytes], Awaitable[None] | None]] = {
+            t.PARSE: self._parse,
             t.BIND: self._bind,
             t.DESCRIBE: self._describe,
             t.EXECUTE: self._execute,
             t.CLOSE: self._close,
         }
-        return handlers[kind](body)
+
+    def handle(self, kind: int, body: bytes) -> Awaitable[None] | None:
+        """Handle a Parse, Bind, Describe, Execute or Close; return what is to be awaited."""
+        return self._handlers[kind](body)
 
     def transaction_ended(self) -> None:
         """Forget the portals: they end with their transaction."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from proxy.protocol import message_types as t
-from proxy.protocol.messages import RowDescription, command_complete
+from proxy.protocol.messages import command_complete
 from proxy.session.questions import MappedReply, PositionMap, without_context
 from proxy.statements.scoring import ScoredRows, ScoredStatement
 
@@ -13,18 +13,17 @@ from proxy.statements.scoring import ScoredRows, ScoredStatement
 class ScoredDescription(MappedReply):
     """Describes a scored statement: the scores by their names, the hidden columns left out."""
 
-    __slots__ = ("_codec", "_is_simple", "_statement")
+    __slots__ = ("_codec", "_statement")
 
-    def __init__(self, statement: ScoredStatement, codec: str, *, is_simple: bool = False) -> None:
+    def __init__(self, statement: ScoredStatement, codec: str) -> None:
         super().__init__(t.DESCRIBE, statement.splice.original_position)
         self._statement = statement
         self._codec = codec
-        self._is_simple = is_simple
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         """Describe the rows as the client will see them."""
         if kind == t.ROW_DESCRIPTION:
-            return self._statement.describe(RowDescription.decode(body), self._codec).encode()
+            return self._statement.describe(body, self._codec)
         return super().on_message(kind, body)
 
 

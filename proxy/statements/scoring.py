@@ -168,6 +168,7 @@ class ScoredStatement:
             position: score.column.name
             for position, score in zip(self.positions, self.scores, strict=True)
         }
+        self._described: tuple[bytes, str, bytes] | None = None
         self._rows: dict[tuple[tuple[int, ...], str], ScoredRows] = {}
 
     @property
@@ -191,10 +192,15 @@ class ScoredStatement:
             return (wanted[0] if wanted else 0,) * self.n_visible
         return None
 
-    def describe(self, upstream: RowDescription, codec: str) -> RowDescription:
-        """Return the description of what the client sees."""
-        names = {position: name.encode(codec, "replace") for position, name in self._names.items()}
-        return upstream.renamed(names, self.n_visible)
+    def describe(self, body: bytes, codec: str) -> bytes:
+        """Return the RowDescription of what the client sees, for the upstream's (its body)."""
+        if self._described is None or self._described[:2] != (body, codec):
+            names = {
+                position: name.encode(codec, "replace") for position, name in self._names.items()
+            }
+            message = RowDescription.decode(body).renamed(names, self.n_visible).encode()
+            self._described = (body, codec, message)
+        return self._described[2]
 
     def rows(self, formats: tuple[int, ...], codec: str) -> ScoredRows:
         """Return what turns the upstream's rows into the client's, in these visible formats."""

@@ -335,7 +335,10 @@ class Server:
         )
 
     def feed(self, data: bytes) -> None:
+        """Receive as the session does: a violation comes to light behind what stood before it."""
         self.sent += self.stream.receive(data)
+        if self.stream.violation is not None:
+            raise self.stream.violation
 
     @property
     def state(self) -> tuple[object, ...]:
@@ -490,8 +493,40 @@ def test_what_stood_before_the_broken_message_goes_out() -> None:
         server = Server(b"Q")
         server.feed(ROW[:cut])
         with pytest.raises(RemoteProtocolError):
-            feed_all(server, (ROW[cut:] + NOTICE + BROKEN["unknown type"], b"", b""))
+            server.feed(ROW[cut:] + NOTICE + BROKEN["unknown type"])
         assert server.sent == ROW + NOTICE
+        assert server.stream.is_between_messages
+
+
+class Refusing(SilentReply):
+    """A Reply that cannot make anything of its answer."""
+
+    def __init__(self, kind: int, refused: bytes) -> None:
+        super().__init__(kind)
+        self.refused = refused
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        if kind in self.refused:
+            raise RemoteProtocolError("no such thing")
+        return None
+
+    def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        if data[start] in self.refused:
+            raise RemoteProtocolError("no such row")
+        end, _ = super().on_rows(data, start, stop)
+        return end, data[start:end]
+
+
+@pytest.mark.parametrize("refused", [b"T", b"D", b"C"])
+def test_a_reply_that_cannot_read_its_answer(refused: bytes) -> None:
+    """An answer that its Reply finds wrong is a violation; what stood before it goes out."""
+    answer = {b"T": DESCRIPTION, b"D": ROW, b"C": COMPLETE}
+    before = NOTICE + b"".join(message for kind, message in answer.items() if kind != refused)
+    server = Server()
+    server.queue.expect(Refusing(t.FUNCTION_CALL, refused))
+    with pytest.raises(RemoteProtocolError):
+        server.feed(before + answer[refused] + NOTICE)
+    assert server.sent == before
 
 
 @settings(deadline=None, max_examples=300)

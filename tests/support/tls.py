@@ -36,7 +36,7 @@ hostnossl all {TLS_ONLY_USER} 127.0.0.1/32 reject
 hostssl all {PLAIN_ONLY_USER} 127.0.0.1/32 reject
 hostssl all {CERTIFICATE_USER} 127.0.0.1/32 cert
 hostnossl all {CERTIFICATE_USER} 127.0.0.1/32 reject
-host all late_user 127.0.0.1/32 scram-sha-256
+host all late_user,none_a,none_b 127.0.0.1/32 scram-sha-256
 {postgres.hba}
 """
 
