@@ -101,19 +101,15 @@ def _measured(figure: Figure, laboratory: Laboratory) -> tuple[Outcome, ...]:
     try:
         outcomes = figure.measure(laboratory)
     except Exception as error:
-        outcomes = tuple(Failed(_first_line(error)) for _ in figure.rows)
+        outcomes = tuple(NotMeasured(_first_line(error), has_failed=True) for _ in figure.rows)
         print(f"failed: {error}", file=sys.stderr)
     else:
         print(f"{time.monotonic() - before:.0f} s", file=sys.stderr)
     return outcomes
 
 
-class Failed(NotMeasured):
-    """There should have been a figure."""
-
-
 def _has_failed(outcome: Outcome) -> bool:
-    return isinstance(outcome, Failed)
+    return isinstance(outcome, NotMeasured) and outcome.has_failed
 
 
 def _first_line(error: Exception) -> str:

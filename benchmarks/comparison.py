@@ -64,9 +64,10 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class NotMeasured:
-    """Why there is no figure."""
+    """Why there is no figure; `has_failed` if there should be one."""
 
     reason: str
+    has_failed: bool = False
 
 
 Outcome = Measurement | NotMeasured

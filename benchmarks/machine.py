@@ -23,7 +23,7 @@ def describe(postgres: str, pgbouncer: str | None) -> dict[str, str]:
     pgbouncer : the program's path, None if there is none
     """
     return {
-        "CPU": f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores",
+        "CPU": f"{_cpu_model()}, {os.cpu_count()} cores",
         "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.1f} GiB",
         "kernel": f"{platform.system()} {platform.release()}",
         "load at the start": f"{os.getloadavg()[0]:.2f}",
@@ -45,6 +45,11 @@ def private_bytes(pid: int) -> int:
     """Return the memory that would come back if this process ended.
 
     What it shares with others (libraries) is theirs too, and says nothing of connections.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no such process, or this is not Linux.
     """
     return sum(_private_sizes(Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")))
 
@@ -57,7 +62,8 @@ def _private_sizes(report: str) -> Iterator[int]:
 
 
 def _cpu_model() -> str:
-    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+    known = Path("/proc/cpuinfo")
+    for line in known.read_text(encoding="utf-8").splitlines() if known.exists() else ():
         name, _, value = line.partition(":")
         if name.strip() == "model name":
             return value.strip()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from benchmarks.comparison import Goal, Measurement, NotMeasured, Outcome
+from benchmarks.comparison import Goal, NotMeasured, Outcome
 
 HEADINGS = (
     *("work", "against", "must", "aim", "measured", "least - most", "pgseer", "other", "met"),
@@ -44,16 +44,19 @@ def results(date: str, machine: Mapping[str, str], conditions: str, drawn: str) 
 
 {drawn}
 
-Every figure is a ratio of two things measured in the same run: each is done once unmeasured, then all
-in turn (A B A B ...), and "measured" is the median of the ratios pair by pair; "least - most" are the
-extremes. "pgseer" and "other" are the medians of both sides, for orientation only. Times are those of
-a client that throws the rows away as fast as they come, the same on both sides; only psycopg's side
-makes objects of them, because that is what is compared. "Stricter" and other lines without a goal are
-not judged.
+Every figure is a ratio of two things measured in the same run. Each is done once unmeasured, then
+all in turn (A B A B ...); "measured" is the median of the ratios pair by pair, "least - most" are the
+extremes. "pgseer" and "other" are the medians of both sides, for orientation only. Lines without a
+goal are not judged: they say what else could have been compared.
 
-To repeat it: `make bench` (about ten minutes; `.venv/bin/python -m benchmarks --quick` for a glance,
-`--only NAME` for some figures, `--list` for their names). PgBouncer must be installed to be compared
-with. Leave the machine alone meanwhile.
+Rows are read, on both sides alike, by a client that throws them away as fast as they come, so that
+the client is not what is measured; only psycopg makes objects of them, because that is compared.
+Everything runs on this machine, over TCP without TLS, and all tables are in PostgreSQL's memory.
+Training by pgseer includes its evaluation on held-out rows, a second fit; scikit-learn fits once.
+
+To repeat it: `make bench`, about ten minutes, on a machine that does nothing else. PgBouncer must be
+installed to be compared with. `.venv/bin/python -m benchmarks --quick` is a smoke test,
+`--only NAME` measures some figures, `--list` names them.
 """
 
 
@@ -66,7 +69,8 @@ def _goal_cells(goal: Goal | None) -> tuple[str, str]:
 
 def _outcome_cells(goal: Goal | None, outcome: Outcome) -> tuple[str, ...]:
     if isinstance(outcome, NotMeasured):
-        return f"not measured: {outcome.reason}", "", "", "", "" if goal is None else "?"
+        what = "failed" if outcome.has_failed else "not measured"
+        return f"{what}: {outcome.reason}", "", "", "", ""
     unit = "" if goal is None or goal.unit == "x" else f" {goal.unit}"
     least, most = outcome.extremes
     return (
@@ -80,6 +84,3 @@ def _outcome_cells(goal: Goal | None, outcome: Outcome) -> tuple[str, ...]:
 
 def _number(value: float) -> str:
     return f"{value:.2f}" if value < 10 else f"{value:.1f}"
-
-
-__all__ = ["Measurement", "line", "results", "table"]

@@ -1,8 +1,8 @@
 """A client that throws its answers away as fast as they come.
 
 psql and the drivers spend longer on a row than PostgreSQL does, so they would measure themselves.
-Here libpq logs in, and then its socket is ours: a query goes out, and what comes back is read in large
-pieces and not looked at, but for the last bytes, which tell that the statement ended and how.
+Here libpq logs in, and then its socket is ours: a query goes out, and what comes back is read in
+large pieces and not looked at, but for the last bytes, which tell that the statement ended and how.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class DiscardingClient:
             dsn, autocommit=True, sslmode="disable", gssencmode="disable"
         )
         self._socket = socket.socket(fileno=os.dup(self._connection.fileno()))
-        self._socket.setblocking(True)
+        self._socket.settimeout(None)  # libpq left it non-blocking
         self._buffer = memoryview(bytearray(RECEIVE_BYTES))
 
     def __enter__(self) -> Self:

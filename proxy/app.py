@@ -15,12 +15,16 @@ from pathlib import Path
 
 import msgspec
 
+from proxy.api.health import Readiness
+from proxy.api.http import HttpDoor
 from proxy.cancellation import Cancellation
 from proxy.embedded import EmbeddedPostgres
 from proxy.errors import ProxyError
 from proxy.kernels.warmup import warm
 from proxy.logs import get_logger
 from proxy.login import LoginPolicy, LoginRefused, log_in
+from proxy.metrics import names
+from proxy.metrics.instruments import Instruments
 from proxy.peer import KeepAlive, Peer
 from proxy.protocol.messages import CancelRequest, StartupMessage
 from proxy.relay.lane import ExpressLane
@@ -50,6 +54,9 @@ class Application:
     ) -> None:
         self.settings = settings
         self.wire_address = ("", 0)
+        self.instruments = Instruments()
+        self._readiness = Readiness()
+        self._http = HttpDoor(self.instruments, self._readiness)
         self._reload = reload
         self._embedded: EmbeddedPostgres | None = None
         self._sessions: set[Session] = set()
@@ -66,7 +73,7 @@ class Application:
     # -- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Start the database if it is ours, then listen.
+        """Start the database if it is ours, then listen; HTTP answers from the beginning.
 
         Raises
         ------
@@ -75,16 +82,34 @@ class Application:
         OSError
             The address cannot be bound.
         """
+        await self._listen_for_http()
+        try:
+            await self._start_serving()
+        except BaseException:
+            await self._http.close()
+            raise
+        self._readiness.begin(self._address)
+
+    async def _listen_for_http(self) -> None:
+        listener = self.settings.pgseer
+        if listener.http_port:
+            host, port = await self._http.listen(listener.http_addr, listener.http_port)
+            get_logger(__name__).info("listening for HTTP", address=f"{host}:{port}")
+
+    async def _start_serving(self) -> None:
         if self.settings.upstream.is_embedded:
             await self._start_embedded()
-        warm()
+        await asyncio.to_thread(warm)
         connector = self._connector()
         self._services = self._shared_services(connector)
         self._services.workers.warm_up()
         self._start_lane()
         self._cancellation = Cancellation(connector)
         self._policy = self._login_policy(connector)
-        self._server = Server(self._door(), self._welcome, self._cancellation.deliver)
+        self._server = Server(
+            self._door(), self._welcome, self._cancellation.deliver, self.instruments
+        )
+        self.instruments.read_client_connections = self._count_clients
         listener = self.settings.pgseer
         try:
             self.wire_address = await self._server.listen(listener.listen_addr, listener.listen_port)
@@ -116,6 +141,7 @@ class Application:
 
     async def stop(self) -> None:
         """Let running statements finish, end every session (57P01), and stop the database."""
+        self._readiness.end()
         if self._server is not None:
             await self._server.close()
         for session in tuple(self._sessions):
@@ -129,6 +155,7 @@ class Application:
             session.end_now()
         await self._close_services()
         await self._stop_embedded()
+        await self._http.close()
         self._stopped.set()
 
     def reload(self) -> None:
@@ -219,8 +246,9 @@ class Application:
             ssl=self._service_tls(connector),
             connect_timeout_s=self.settings.pgseer.server_connect_timeout,
         )
+        self.instruments.read_model_cache_bytes = registries.count_cached_bytes
         workers = TrainingPool(self.settings.ml.training_workers)
-        return Services(registries, workers, self.settings.ml.max_training_memory)
+        return Services(registries, workers, self.settings.ml.max_training_memory, self.instruments)
 
     def _service_tls(self, connector: Connector) -> ssl.SSLContext | str:
         """Return what the service connections use: as the sessions do, by asyncpg's own words."""
@@ -277,6 +305,7 @@ class Application:
         try:
             login = await log_in(client, startup, self._policy, client_tls=has_tls)
         except LoginRefused:
+            self.instruments.clients_rejected.of(names.UPSTREAM_REFUSED).add()
             client.close()
             assert self._server is not None
             self._server.client_count -= 1
@@ -312,3 +341,6 @@ class Application:
             self._server.client_count -= 1
         if not self._sessions:
             self._all_gone.set()
+
+    def _count_clients(self) -> int:
+        return 0 if self._server is None else self._server.client_count

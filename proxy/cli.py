@@ -49,7 +49,9 @@ def main() -> None:
 @click.option(
     "--listen", type=address, metavar="HOST:PORT", help="Wire protocol; default 127.0.0.1:6432."
 )
-@click.option("--http", type=address, metavar="HOST:PORT", help="HTTP; default 127.0.0.1:8080.")
+@click.option(
+    "--http", type=address, metavar="HOST:PORT", help="HTTP; default 127.0.0.1:8080; port 0: none."
+)
 @click.option("--upstream", metavar="DSN", help="The database, as a libpq URI or keyword string.")
 @click.option(
     "--embedded", type=DIRECTORY, metavar="DIR", help="Run a PostgreSQL of our own in DIR."

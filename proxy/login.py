@@ -10,6 +10,7 @@ by the upstream all the same: in its words, in its log, after its delays. Leaves
 from __future__ import annotations
 
 import secrets
+import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -250,6 +251,24 @@ class Login:
         self._client.write(frame(t.AUTHENTICATION, int32(request) + body))
 
     async def _from_client(self) -> bytes:
+        """Return the client's answer, unless the upstream gives up the login first."""
+        answer = asyncio.ensure_future(self._read_answer())
+        spoke = asyncio.ensure_future(self._upstream.readable())
+        try:
+            await asyncio.wait((answer, spoke), return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                return answer.result()
+            kind, body = await self._from_upstream()
+        finally:
+            for waiting in (answer, spoke):
+                waiting.cancel()
+            await asyncio.gather(answer, spoke, return_exceptions=True)
+        if kind == t.ERROR_RESPONSE:
+            self._client.write(frame(kind, body))
+            raise LoginRefused
+        raise RemoteProtocolError("upstream broke the protocol during login")
+
+    async def _read_answer(self) -> bytes:
         (kind,) = await self._client.read_exactly(1)
         if kind != t.PASSWORD_MESSAGE:
             # Also a second StartupMessage, which begins with a zero byte (CVE-2026-107350): what

@@ -191,6 +191,12 @@ class Peer(asyncio.Protocol):
         del self._buffer[:size]
         return data
 
+    async def readable(self) -> None:
+        """Wait until there is something to read, or the connection is gone."""
+        while not (self._buffer or self.is_lost):
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+
     async def read_message(self, limit: int) -> tuple[int, bytes]:
         """Return the next message's type and body.
 

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 
 from proxy.errors import AuthenticationError, ProxyError, RemoteProtocolError, TooManyClientsError
 from proxy.logs import get_logger
+from proxy.metrics import names
+from proxy.metrics.instruments import Instruments
 from proxy.peer import KeepAlive, Peer, PeerLost
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import CancelRequest, StartupMessage, error_response
@@ -59,10 +61,12 @@ class Server:
         door: FrontDoor,
         welcome: WelcomeClient,
         cancel: Callable[[CancelRequest], Awaitable[None]],
+        instruments: Instruments,
     ) -> None:
         self.door = door
         self._welcome = welcome
         self._cancel = cancel
+        self._instruments = instruments
         self._sockets: list[socket.socket] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._accepting: list[asyncio.Task[None]] = []
@@ -124,8 +128,10 @@ class Server:
                 client, has_tls = await self._negotiate(sock)
                 await self._start_up(client, has_tls=has_tls)
         except TimeoutError:
+            self._instruments.clients_rejected.of(names.TIMEOUT).add()
             self._refuse(client, sock, None)
         except ProxyError as error:
+            self._instruments.clients_rejected.of(names.rejection_reason(error)).add()
             self._refuse(client, sock, error)
         except (PeerLost, OSError, ssl.SSLError):
             self._refuse(client, sock, None)
@@ -134,6 +140,7 @@ class Server:
             raise
         except Exception as error:  # noqa: BLE001 - one client's fault must not end the others
             get_logger(__name__).exception("login failed")
+            self._instruments.clients_rejected.of(names.ERROR).add()
             self._refuse(client, sock, ProxyError(f"internal error: {type(error).__name__}"))
 
     def _refuse(self, client: Peer | None, sock: socket.socket, error: ProxyError | None) -> None:
@@ -210,6 +217,7 @@ class Server:
         if self.client_count >= self.door.max_clients:
             raise TooManyClientsError("sorry, too many clients already")
         self.client_count += 1
+        self._instruments.clients.add()
         try:
             await self._welcome(client, StartupMessage.decode(packet), has_tls)
         except BaseException:

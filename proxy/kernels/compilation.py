@@ -7,7 +7,9 @@ cache, and no call ever does. A function that only kernels call is `inner`.
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -35,19 +37,18 @@ VOID = types.void
 _COMMON = {"nogil": True, "_nrt": False}
 
 
-def _fingerprint() -> str:
-    """Return a name for the present text of all kernels.
+@functools.cache
+def _fingerprint(room: Path) -> str:
+    """Return a name for the present text of all kernels that one in the folder `room` may use.
 
     numba keeps compiled kernels beside their source and compares the age of that file alone: the
     old inner functions of another file would live on in it. So the name is part of the key.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for source in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(source.read_bytes())
+    for folder in sorted({room, Path(__file__).parent}):
+        for source in sorted(folder.glob("*.py")):
+            digest.update(source.read_bytes())
     return digest.hexdigest()
-
-
-_FINGERPRINT = _fingerprint()
 
 
 def tuple_of(count: int) -> Any:
@@ -59,7 +60,8 @@ def kernel(*signatures: Any) -> Callable[[Function], Function]:
     """Compile a function for Python to call; the signatures are all that it will accept."""
 
     def decorate(function: Function) -> Function:
-        function.__qualname__ += f"_{_FINGERPRINT}"
+        room = Path(inspect.getfile(function)).parent
+        function.__qualname__ += f"_{_fingerprint(room)}"
         try:
             compiled = _compile(list(signatures), cache=True, **_COMMON)(function)
         except RuntimeError:  # no folder to keep it in can be written: compile at each start

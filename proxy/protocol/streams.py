@@ -24,8 +24,9 @@ _READ_WHOLE = frozenset(
     (t.READY_FOR_QUERY, t.PARAMETER_STATUS, t.BACKEND_KEY_DATA, t.COPY_IN_RESPONSE)
 )
 _MAX_CONTROL_LENGTH = 1 << 20
+_MAX_MESSAGE_LENGTH = 0x3FFF_FFFE
+"""PostgreSQL's PQ_LARGE_MESSAGE_LIMIT (src/include/libpq/libpq.h): MaxAllocSize - 1."""
 _MAX_HELD_LENGTH = 1 << 30
-"""PostgreSQL's own PQ_LARGE_MESSAGE_LIMIT less one: MaxAllocSize."""
 _WORTH_A_KERNEL = 2048
 """Bytes from which one compiled call beats the loop below (a call costs about four turns of it)."""
 
@@ -52,11 +53,13 @@ class ClientStream:
     """
 
     __slots__ = (
+        "_at",
         "_begins_ours",
         "_concerns",
         "_limit",
         "_need",
         "_replies",
+        "_rest",
         "_skip",
         "_skip_frames",
         "_tail",
@@ -82,6 +85,8 @@ class ClientStream:
         self._skip_frames = skip_frames
         self._limit = inspection_limit
         self._tail = bytearray()
+        self._rest = b""
+        self._at = 0
         self._need = 0
         self._skip = 0
         self.is_broken = False
@@ -96,6 +101,7 @@ class ClientStream:
         """Whether it stands between messages and looks at everyday ones only by their type."""
         return not (
             self._tail
+            or self._rest
             or self._skip
             or self.is_broken
             or self.terminated
@@ -106,10 +112,13 @@ class ClientStream:
     @property
     def buffered(self) -> int:
         """Bytes kept for later."""
-        return len(self._tail)
+        return len(self._tail) + len(self._rest) - self._at
 
     def keep(self, data: bytes) -> None:
         """Add bytes without looking at them: a statement is being worked on."""
+        if self._rest:
+            self._tail += self._rest[self._at :]
+            self._rest, self._at = b"", 0
         self._tail += data
 
     def receive(self, data: bytes) -> bytes:
@@ -119,6 +128,14 @@ class ClientStream:
         proxy: handle it, then call `receive(b"")` for what came behind it.
         """
         self.frame = None
+        start = 0
+        if self._rest:
+            # Go on in the same bytes: a pipeline of small messages must not be copied for each.
+            if data:
+                self.keep(data)
+            else:
+                data, start = self._rest, self._at
+                self._rest, self._at = b"", 0
         if self._tail:
             self._tail += data
             if len(self._tail) < self._need:
@@ -129,7 +146,7 @@ class ClientStream:
         if self.is_broken:
             return data
         size = len(data)
-        position = 0
+        position = start
         if self._skip:
             if self._skip >= size:
                 self._skip -= size
@@ -139,21 +156,21 @@ class ClientStream:
         append = replies.queue.append
         while size - position >= 5:
             kind, length = _header(data, position)
-            if length < 4 or length > _MAX_HELD_LENGTH:
+            if length < 4 or length > _MAX_MESSAGE_LENGTH:
                 # PostgreSQL hangs up on this itself; from here on there are no frames.
                 self.is_broken = True
-                return data
+                return data[start:]
             end = position + 1 + length
             if kind in _STATEMENTS:
                 if self._inspect(data, position, end, kind) or self._need:
-                    return data[:position]
+                    return data[start:position]
             elif kind in _EXTENDED:
                 if self.inspects_extended:
                     if end > size:
                         self._hold(data, position, length + 1)
                     else:
                         self._stop(data, position, end, kind)
-                    return data[:position]
+                    return data[start:position]
             elif kind == t.COPY_DATA:
                 if size - position > _WORTH_A_KERNEL and end <= size:
                     position = self._skip_frames(data, position, size, kind)
@@ -166,12 +183,12 @@ class ClientStream:
                 replies.sent(kind)
             if end > size:
                 self._skip = end - size
-                return data
+                return data[start:]
             position = end
         if position < size:
             self._tail += data[position:]
-            return data[:position]
-        return data
+            return data[start:position]
+        return data[start:]
 
     def _inspect(self, data: bytes, position: int, end: int, kind: int) -> bool:
         """Decide on a Query or Parse; True if it was put into `frame`, `_need` set if incomplete."""
@@ -206,7 +223,8 @@ class ClientStream:
 
     def _stop(self, data: bytes, position: int, end: int, kind: int) -> None:
         self.frame = (kind, data[position + 5 : end])
-        self._tail += data[end:]
+        if end < len(data):
+            self._rest, self._at = data, end
 
 
 class UpstreamStream:

@@ -332,6 +332,10 @@ class Registries:
             )
         return self._registries[database]
 
+    def count_cached_bytes(self) -> int:
+        """Return the size of the models kept in memory, of all databases together."""
+        return self._artefacts.held_bytes
+
     async def close(self) -> None:
         """Close every connection."""
         await asyncio.gather(*(registry.close() for registry in self._registries.values()))

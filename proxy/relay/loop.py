@@ -76,9 +76,7 @@ _RING: Any = types.Array(types.uint8, 2, "C")
 
 
 @inner
-def _watch(
-    epoll: int, operation: int, fd: int, tag: int, event: NDArray[np.uint32]
-) -> None:
+def _watch(epoll: int, operation: int, fd: int, tag: int, event: NDArray[np.uint32]) -> None:
     event[0] = EPOLLIN
     event[DATA_WORD] = np.uint32(tag & 0xFFFFFFFF)
     event[DATA_WORD + 1] = np.uint32((tag >> 32) & 0xFFFFFFFF)

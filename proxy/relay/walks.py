@@ -131,7 +131,7 @@ def walk_upstream(
 ) -> tuple[int, int]:
     """Return how many of the waiting messages this chunk answers, and the transaction status.
 
-    The count is NOT_OURS if the chunk is not for the relay; the status is 0 without a ReadyForQuery.
+    The count is NOT_OURS if the chunk is not for the relay, the status 0 without a ReadyForQuery.
     """
     position = answered = status = 0
     while position < size:

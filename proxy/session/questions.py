@@ -60,7 +60,16 @@ def private_query(
 
 
 class AlreadyAnswered(Exception):  # noqa: N818 - control flow: the client has its ErrorResponse
-    """The client's message was answered by an ErrorResponse, or is being skipped."""
+    """The client's message was answered by an ErrorResponse, or is being skipped.
+
+    Parameters
+    ----------
+    sqlstate : of the upstream's error, where there was one
+    """
+
+    def __init__(self, sqlstate: str | None = None) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
 
 
 class Question:
@@ -83,10 +92,10 @@ class Question:
         if not self._left and not self._future.done():
             self._future.set_result(None)
 
-    def failed(self) -> None:
+    def failed(self, sqlstate: str | None = None) -> None:
         """Note that no answer will come."""
         if not self._future.done():
-            self._future.set_exception(AlreadyAnswered())
+            self._future.set_exception(AlreadyAnswered(sqlstate))
             self._future.exception()  # it may have no reader left: the client is gone
 
     async def wait(self) -> list[tuple[int, bytes]]:
@@ -121,7 +130,7 @@ class AnswerReply(Reply):
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         """Keep a message from the client; the one that ends the answer counts for the question."""
         if kind == t.ERROR_RESPONSE:
-            self._question.failed()
+            self._question.failed(_sqlstate(body))
             return with_mapped_position(body, self._position_map)
         self._question.messages.append((kind, body))
         if kind in self._ENDS and not (kind == t.ROW_DESCRIPTION and self.kind != t.DESCRIBE):
@@ -204,6 +213,10 @@ def with_mapped_position(body: bytes, position_map: PositionMap | None) -> bytes
         for code, value in fields
     ]
     return encode_report(t.ERROR_RESPONSE, mapped)
+
+
+def _sqlstate(body: bytes) -> str:
+    return dict(report_fields(body)).get(ord("C"), b"").decode("ascii", "replace")
 
 
 def _is_position(code: int, value: bytes) -> bool:

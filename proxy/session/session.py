@@ -497,9 +497,11 @@ class _RowsTo(AnswerReply):
         self._rows = rows
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
-        if kind not in (t.COPY_OUT_RESPONSE, t.COPY_DONE):
-            return super().on_message(kind, body)
-        return b""
+        if kind in (t.COPY_OUT_RESPONSE, t.COPY_DONE):
+            return b""
+        own = self._rows.on_message(kind, body)
+        output = super().on_message(kind, body)
+        return output if own is None else own
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         return self._rows.on_rows(data, start, stop)

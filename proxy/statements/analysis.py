@@ -19,7 +19,10 @@ from proxy.rewrite.relations import qualify_state_relations
 
 _LONG = 8 * 1024
 """Characters from which a text is read in a thread: tens of milliseconds would stop everybody."""
-_REMEMBERED_BYTES = 4 << 20
+_REMEMBERED_BYTES = 16 << 20
+_PART_BYTES = 512
+_BYTES_PER_CHARACTER = 80
+"""Of a statement of ours: its tree takes some 70, measured; any other is kept as its text twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,11 @@ class Part:
     plan: Plan
     qualified: EditedText | None = None
     relations: tuple[str, ...] = ()
+
+    @property
+    def is_edited(self) -> bool:
+        """Whether more than its text is kept."""
+        return self.qualified is not None or not isinstance(self.plan, Passthrough)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,15 @@ class Analysis:
     def relations(self) -> tuple[str, ...]:
         """Names of the proxy's relations that are used without their schema."""
         return tuple(sorted({name for part in self.parts for name in part.relations}))
+
+    @property
+    def size_bytes(self) -> int:
+        """Return about how much memory it takes."""
+        return 8 * len(self.sql) + sum(
+            _PART_BYTES
+            + (_BYTES_PER_CHARACTER * len(part.sql) if part.is_edited else 8 * len(part.sql))
+            for part in self.parts
+        )
 
     def qualified(self) -> EditedText:
         """Return the whole string with the schema before every such relation."""
@@ -95,13 +112,14 @@ class Analyses:
         return analysis
 
     def _remember(self, key: tuple[str, bool], analysis: Analysis) -> None:
-        if key in self._known or len(key[0]) > _REMEMBERED_BYTES // 8:
+        size = _PART_BYTES + analysis.size_bytes
+        if key in self._known or size > _REMEMBERED_BYTES // 8:
             return
         self._known[key] = analysis
-        self._size += len(key[0])
+        self._size += size
         while self._size > _REMEMBERED_BYTES:
-            (text, _), _ = self._known.popitem(last=False)
-            self._size -= len(text)
+            _, forgotten = self._known.popitem(last=False)
+            self._size -= _PART_BYTES + forgotten.size_bytes
 
 
 def _analyse(sql: str, standard_conforming_strings: bool) -> Analysis:  # noqa: FBT001

@@ -6,6 +6,7 @@ client, format and row limit works on them; DROP is a CALL that the client sees 
 
 from __future__ import annotations
 
+from proxy.metrics import names
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import command_complete
 from proxy.protocol.replies import SilentReply
@@ -29,6 +30,14 @@ from proxy.statements.services import Services
 DROP_TAG = b"DROP MODEL"
 CREATE_TAG = b"CREATE MODEL"
 
+_KINDS: dict[type[MLStatement], str] = {
+    CreateModel: names.CREATE_MODEL,
+    DropModel: names.DROP_MODEL,
+    ShowModels: names.SHOW,
+    ShowModel: names.SHOW,
+    DescribeModel: names.DESCRIBE,
+}
+
 
 def as_query(statement: MLStatement) -> str | None:
     """Return the query that a statement of ours is upstream; None for one that changes models."""
@@ -39,6 +48,11 @@ def as_query(statement: MLStatement) -> str | None:
     if isinstance(statement, DescribeModel):
         return queries.describe_model(statement.model.name, statement.model.version)
     return None
+
+
+def count_command(services: Services, statement: MLStatement) -> None:
+    """Count a statement of ours that is begun."""
+    services.instruments.statements.of(_KINDS[type(statement)]).add()
 
 
 async def run_command(
@@ -61,6 +75,7 @@ async def run_command(
     AlreadyAnswered
         The upstream refused.
     """
+    count_command(services, statement)
     await registry.models()  # schema ml exists from here on
     sql = as_query(statement)
     if sql is not None:

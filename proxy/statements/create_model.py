@@ -25,6 +25,7 @@ from proxy.protocol.messages import (
     RowDescription,
     close,
     describe,
+    error_response,
     row_values,
 )
 from proxy.protocol.replies import Reply
@@ -104,10 +105,11 @@ class Creation:
         if not await self._may_create():
             return
         query = await self._training_query()
-        started_s = time.monotonic()
-        dataset = await self._read(query)
-        trained = await self._train(parameters, dataset)
-        await self._store(query, trained, parameters, time.monotonic() - started_s)
+        with self._services.instruments.training(self._statement.algorithm):
+            started_s = time.monotonic()
+            dataset = await self._read(query)
+            trained = await self._train(parameters, dataset)
+            await self._store(query, trained, parameters, time.monotonic() - started_s)
 
     # -- before the first row --------------------------------------------------------------------
 
@@ -181,29 +183,19 @@ class Creation:
         session = self._session
         text_as_utf8 = session.codec != "utf-8"
         in_copy = query.position_map(text_as_utf8=text_as_utf8)
-        rows = TrainingRows(
-            query, self._services.max_training_memory, self._stop_reading, self._tell_rows
-        )
+        limit = self._services.max_training_memory
+        rows = TrainingRows(query, limit, session.stop_upstream, self._tell_rows, session.codec)
         parse, bind, execute, *closes = private_query(
             query.copy(text_as_utf8=text_as_utf8).encode(session.codec)
         )
-        try:
-            await session.ask(
-                [parse, bind, execute, *closes],
-                position_map=lambda position: in_copy(position) + self._offset,
-                rows=rows,
-            )
-        except AlreadyAnswered:
-            if rows.failure is None:
-                raise
-            raise AlreadyAnswered from rows.failure
+        await session.ask(
+            [parse, bind, execute, *closes],
+            position_map=lambda position: in_copy(position) + self._offset,
+            rows=rows,
+        )
         if rows.failure is not None:
-            raise rows.failure
+            raise rows.failure  # the COPY ended before it could be stopped
         return query.dataset(rows.reader.finish(), rows.reader.n_rows)
-
-    def _stop_reading(self) -> None:
-        """Stop the backend's COPY: its rows cannot be used."""
-        self._session.stop_upstream()
 
     def _tell_rows(self, n_rows: int) -> None:
         if self._is_time_to_tell():
@@ -261,8 +253,7 @@ class Creation:
                 if not wait.done():
                     with contextlib.suppress(AlreadyAnswered):
                         await wait
-            if wait.exception() is not None:
-                raise AlreadyAnswered
+            wait.result()
         await session.ask(private_query(vigil.leave_sql(self._lock_timeout.decode()).encode()))
 
     def _tell_progress(self, progress: Progress) -> None:
@@ -348,13 +339,14 @@ class TrainingRows(Reply):
     limit : bytes of memory that the arrays may take
     stop : called once, when the rows are no longer wanted
     report : called with the number of rows read so far
+    codec : the client's encoding, for an error
 
     Attributes
     ----------
     failure : what is wrong with the rows; the backend is being stopped
     """
 
-    __slots__ = ("_limit", "_report", "_stop", "failure", "reader")
+    __slots__ = ("_codec", "_limit", "_report", "_stop", "failure", "reader")
 
     def __init__(
         self,
@@ -362,13 +354,21 @@ class TrainingRows(Reply):
         limit: int,
         stop: Callable[[], None],
         report: Callable[[int], None],
+        codec: str,
     ) -> None:
         super().__init__(t.EXECUTE)
+        self._codec = codec
         self.reader = TrainingReader([column.input for column in query.columns])
         self._limit = limit
         self._stop = stop
         self._report = report
         self.failure: ProxyError | None = None
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Say why the backend was stopped, where it only knows that it was."""
+        if kind == t.ERROR_RESPONSE and self.failure is not None:
+            return error_response(self.failure, encoding=self._codec)
+        return None
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         """Read the rows; after a failure pass over them, until the backend has stopped."""

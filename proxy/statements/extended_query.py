@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from proxy.errors import ProxyError, RemoteProtocolError, UnsupportedError
+from proxy.metrics import names
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import (
     STATEMENT,
@@ -31,7 +32,7 @@ from proxy.session.encodings import check_exact, decode
 from proxy.session.questions import AlreadyAnswered, MappedReply, PositionMap
 from proxy.session.session import Session
 from proxy.statements.analysis import Part
-from proxy.statements.commands import CREATE_TAG, DROP_TAG, as_query
+from proxy.statements.commands import CREATE_TAG, DROP_TAG, as_query, count_command
 from proxy.statements.create_model import create_model
 from proxy.statements.planning import plan_query
 from proxy.statements.prepared import (
@@ -141,6 +142,7 @@ class ExtendedQuery:
         await self._registry.models()  # schema ml exists from here on
         sql = as_query(statement)
         if sql is not None:
+            count_command(self._services, statement)
             self._send_parse(message, self._with_text(message, sql), None, lambda _: 1)
             return
         if isinstance(statement, CreateModel):
@@ -256,6 +258,7 @@ class ExtendedQuery:
                 )
             )
             return
+        self._services.instruments.statements.of(names.PREDICT).add()
         bound = BoundScores(statement, formats[: statement.n_visible])
         self._ours.portals[message.portal] = bound
         sent = Bind(message.portal, message.statement, message.parameters, formats)
@@ -288,6 +291,7 @@ class ExtendedQuery:
         elif isinstance(bound, PreparedCommand) and isinstance(bound.statement, CreateModel):
             return self._create_model(bound.statement)
         elif isinstance(bound, PreparedCommand):
+            count_command(self._services, bound.statement)
             self._session.models_changed = True
             self._session.send(frame(t.EXECUTE, body), RetaggedExecution(DROP_TAG))
         else:
@@ -298,6 +302,7 @@ class ExtendedQuery:
         session = self._session
         if session.replies.skipping:
             return
+        count_command(self._services, statement)
         try:
             await create_model(session, self._services, self._registry, statement, 0)
         except AlreadyAnswered:

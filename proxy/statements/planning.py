@@ -77,7 +77,11 @@ async def plan_query(
     splice = plan(query, models, stars, text_as_utf8=text_as_utf8)
     positions, n_visible = await _layout(session, query, splice, parameter_types, offset)
     statement = ScoredStatement(
-        splice, [models.model(reference) for reference in query.models], positions, n_visible
+        splice,
+        [models.model(reference) for reference in query.models],
+        positions,
+        n_visible,
+        services.instruments.predictions,
     )
     if is_shared and not splice.notices:
         services.plans.keep(key, statement)

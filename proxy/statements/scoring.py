@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.model import Model
+from proxy.metrics.instruments import Count, Labelled
 from proxy.protocol.messages import FieldDescription, RowDescription
 from proxy.rewrite.columns import ColumnKind, HiddenColumn, RowDecoder
 from proxy.rewrite.plan import ScoreColumn, Splice
@@ -34,11 +35,14 @@ class _Part:
 
 
 class Score:
-    """One PREDICT of a statement, with its model."""
+    """One PREDICT of a statement, with its model; `rows_scored` is counted up."""
 
-    def __init__(self, column: ScoreColumn, model: Model, hidden: _HiddenLayout) -> None:
+    def __init__(
+        self, column: ScoreColumn, model: Model, hidden: _HiddenLayout, rows_scored: Count
+    ) -> None:
         self.column = column
         self.model = model
+        self._rows_scored = rows_scored
         self._width = model.input_width
         self._parts: list[_Part] = []
         offset = 0
@@ -73,6 +77,7 @@ class Score:
 
     def of(self, values: Matrix) -> NDArray[np.float64] | NDArray[np.int64]:
         """Return the score of each row: a float8, or a place in the model's classes."""
+        self._rows_scored.value += len(values)
         raw = self.raw(values)
         output = self.column.output
         if output == "label":
@@ -132,6 +137,10 @@ def _categories_of(splice: Splice, index: int) -> tuple[str, ...]:
     return tuple(known)
 
 
+def _labels(column: ScoreColumn) -> tuple[str, str]:
+    return column.signature.name, column.signature.version
+
+
 def _recoded(codes: Matrix, table: Matrix) -> Matrix:
     missing = np.isnan(codes)
     recoded = table[np.where(missing, 0, codes).astype(np.int64)]
@@ -147,6 +156,7 @@ class ScoredStatement:
     models : for each of `splice.scores`
     positions : for each, the visible column that it stands in
     n_visible : columns that the client sees
+    predictions : where the rows that each model scores are counted
     """
 
     def __init__(
@@ -155,13 +165,14 @@ class ScoredStatement:
         models: Sequence[Model],
         positions: Sequence[int],
         n_visible: int,
+        predictions: Labelled[Count],
     ) -> None:
         self.splice = splice
         self.positions = tuple(positions)
         self.n_visible = n_visible
         self._layout = _HiddenLayout(splice)
         self.scores = [
-            Score(column, model, self._layout)
+            Score(column, model, self._layout, predictions.of(*_labels(column)))
             for column, model in zip(splice.scores, models, strict=True)
         ]
         self._names = {

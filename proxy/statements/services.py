@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
+from proxy.metrics.instruments import Instruments
 from proxy.registry.postgres_store import Registries
 from proxy.statements.analysis import Analyses
 from proxy.statements.scoring import ScoredStatement
@@ -47,5 +48,6 @@ class Services:
     registries: Registries
     workers: TrainingPool
     max_training_memory: int
+    instruments: Instruments
     analyses: Analyses = field(default_factory=Analyses)
     plans: PlanCache = field(default_factory=PlanCache)

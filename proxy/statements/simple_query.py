@@ -8,6 +8,7 @@ answers that a simple query would not have are kept back.
 from __future__ import annotations
 
 from proxy.errors import ProxyError
+from proxy.metrics import names
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import (
     NO_PARAMETER_TYPES,
@@ -104,6 +105,7 @@ class SimpleQuery:
 
     async def _run_scored(self, part: Part, query: PredictQuery) -> None:
         session, start = self._session, part.start
+        self._services.instruments.statements.of(names.PREDICT).add()
         planned = await plan_query(session, self._services, self._registry, query, offset=start)
         statement = planned.statement
 

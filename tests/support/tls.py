@@ -5,12 +5,13 @@ The wheel's server is built without OpenSSL, so another one is looked for.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import ssl
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,11 @@ from typing import Self
 
 import psycopg
 import trustme
+import uvloop
 
 from tests.support import postgres
 from tests.support.postgres import Cluster
-from tests.support.proxy import Address
+from tests.support.proxy import Address, running_proxy
 from tests.support.wire import Frontend
 
 ALPN = "postgresql"
@@ -153,6 +155,14 @@ def shows(pair: KeyPair, sslmode: str = "prefer") -> dict[str, str]:
         "pgseer.client_tls_cert_file": str(pair.chain),
         "pgseer.client_tls_key_file": str(pair.key),
     }
+
+
+@contextmanager
+def on_loop(kind: str, upstream: str, changes: Mapping[str, object]) -> Iterator[Address]:
+    """Run a proxy on an event loop of a kind, asyncio's or uvloop's."""
+    factory = asyncio.new_event_loop if kind == "asyncio" else uvloop.new_event_loop
+    with running_proxy(upstream, changes, factory) as running:
+        yield running.address
 
 
 # --- clients --------------------------------------------------------------------------------------
