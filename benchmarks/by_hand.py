@@ -1,8 +1,8 @@
 """What one does without pgseer: fetch with psycopg, make a DataFrame, call scikit-learn.
 
-psycopg's quickest way is results in binary, `fetchall`, one DataFrame of the tuples: on these tables
-about 1.8 times as fast as with results in text, which are its default, and 1.3 times as fast as COPY
-with `pandas.read_csv`.
+psycopg's quickest way is results in binary, `fetchall`, one DataFrame of the tuples: on these
+tables about 1.8 times as fast as with results in text, which are its default, and 1.3 times as fast
+as COPY with `pandas.read_csv`.
 """
 
 from __future__ import annotations

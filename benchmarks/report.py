@@ -9,15 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.comparison import Goal, NotMeasured, Outcome
 
-HEADINGS = (
-    *("work", "against", "must", "aim", "measured", "least - most", "pgseer", "other", "met"),
-)
+HEADINGS = tuple("work|against|must|aim|measured|least - most|pgseer|other|met".split("|"))
 VERDICTS = {"aim": "yes, aim too", "must": "yes", "missed": "NO"}
 
 
 def line(work: str, against: str, goal: Goal | None, outcome: Outcome) -> tuple[str, ...]:
     """Return the cells of one line of the table."""
-    return (work, against, *_goal_cells(goal), *_outcome_cells(goal, outcome))
+    cells = (work, against, *_goal_cells(goal), *_outcome_cells(goal, outcome))
+    return tuple(cell.replace("|", "/") for cell in cells)
 
 
 def table(lines: Iterable[Sequence[str]]) -> str:
@@ -45,17 +44,17 @@ def results(date: str, machine: Mapping[str, str], conditions: str, drawn: str) 
 {drawn}
 
 Every figure is a ratio of two things measured in the same run. Each is done once unmeasured, then
-all in turn (A B A B ...); "measured" is the median of the ratios pair by pair, "least - most" are the
-extremes. "pgseer" and "other" are the medians of both sides, for orientation only. Lines without a
-goal are not judged: they say what else could have been compared.
+all in turn (A B A B ...); "measured" is the median of the ratios pair by pair, "least - most" are
+the extremes. "pgseer" and "other" are the medians of both sides, for orientation only. Lines without
+a goal are not judged: they say what else could have been compared.
 
 Rows are read, on both sides alike, by a client that throws them away as fast as they come, so that
 the client is not what is measured; only psycopg makes objects of them, because that is compared.
 Everything runs on this machine, over TCP without TLS, and all tables are in PostgreSQL's memory.
 Training by pgseer includes its evaluation on held-out rows, a second fit; scikit-learn fits once.
 
-To repeat it: `make bench`, about ten minutes, on a machine that does nothing else. PgBouncer must be
-installed to be compared with. `.venv/bin/python -m benchmarks --quick` is a smoke test,
+To repeat it: `make bench`, about ten minutes, on a machine that does nothing else. PgBouncer must
+be installed to be compared with. `.venv/bin/python -m benchmarks --quick` is a smoke test,
 `--only NAME` measures some figures, `--list` names them.
 """
 
@@ -83,4 +82,5 @@ def _outcome_cells(goal: Goal | None, outcome: Outcome) -> tuple[str, ...]:
 
 
 def _number(value: float) -> str:
-    return f"{value:.2f}" if value < 10 else f"{value:.1f}"
+    """Return enough digits that nobody wonders on which side of a goal it lies."""
+    return f"{value:.3f}" if value < 10 else f"{value:.1f}"

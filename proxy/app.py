@@ -19,7 +19,7 @@ from proxy.api.health import Readiness
 from proxy.api.http import HttpDoor
 from proxy.cancellation import Cancellation
 from proxy.embedded import EmbeddedPostgres
-from proxy.errors import ProxyError
+from proxy.errors import ProxyError, SettingsError
 from proxy.kernels.warmup import warm
 from proxy.logs import get_logger
 from proxy.login import LoginPolicy, LoginRefused, log_in
@@ -31,7 +31,7 @@ from proxy.relay.lane import ExpressLane
 from proxy.registry.postgres_store import Registries
 from proxy.server import FrontDoor, Server
 from proxy.session.session import LoggedIn, Session
-from proxy.settings import Settings, UpstreamAddress
+from proxy.settings import Listener, Settings, UpstreamAddress
 from proxy.statements.dispatcher import Dispatcher
 from proxy.statements.services import Services
 from proxy.tls import TlsMode, TlsOptions, client_context, leaf_certificate, upstream_context
@@ -92,9 +92,18 @@ class Application:
 
     async def _listen_for_http(self) -> None:
         listener = self.settings.pgseer
-        if listener.http_port:
+        if not listener.http_port:
+            return
+        log = get_logger(__name__)
+        try:
             host, port = await self._http.listen(listener.http_addr, listener.http_port)
-            get_logger(__name__).info("listening for HTTP", address=f"{host}:{port}")
+        except SettingsError as error:
+            # Nobody asked for the default port: a second proxy on a machine must not fail for it.
+            if listener.http_port != Listener().http_port:
+                raise
+            log.warning("no HTTP", error=error.message)
+            return
+        log.info("listening for HTTP", address=f"{host}:{port}")
 
     async def _start_serving(self) -> None:
         if self.settings.upstream.is_embedded:

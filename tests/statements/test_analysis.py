@@ -1,4 +1,4 @@
-"""Query strings: each statement where it stands, errors at their places, memory within its bound."""
+"""Query strings: each statement where it stands, errors at their places, bounded memory."""
 
 from __future__ import annotations
 
@@ -130,7 +130,9 @@ KINDS: dict[str, Callable[[int], str]] = {
     "scores": lambda i: f"SELECT PREDICT(m, {i})",
     "ordinary": lambda i: f"'model{i}'",
     "many statements": lambda i: f"'model{i}';" * 50,
-    "long": lambda i: f"SELECT PREDICT(m, a) FROM t WHERE {' AND '.join(['x > 1'] * 60)} = {i}",
+    "long": lambda i: (
+        f"SELECT PREDICT(m, a) FROM t WHERE {' AND '.join(['x > 1'] * 60)} OR x = {i}"
+    ),
     "long names": lambda i: f"SELECT 'model{'é' * 5000}{i}'",
     "relations": lambda i: f"SELECT {i} FROM ml_models",
 }
