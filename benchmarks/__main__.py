@@ -122,7 +122,7 @@ def _conditions(scale: Scale, seconds: float) -> str:
     return (
         f"Tables have {scale.rows:,} rows, each figure {scale.rounds} rounds, pgbench runs for"
         f" {scale.seconds:g} s, memory is compared between {few} and {many} idle connections;"
-        f" it took {seconds / 60:.0f} minutes."
+        f" all in all {seconds / 60:.0f} min."
     )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from benchmarks.comparison import Goal, NotMeasured, Outcome
 
-HEADINGS = tuple("work|against|must|aim|measured|least - most|pgseer|other|met".split("|"))
+HEADINGS = ("work", "against", "must", "aim", "measured", "range", "pgseer", "other", "met")
 VERDICTS = {"aim": "yes, aim too", "must": "yes", "missed": "NO"}
 
 
@@ -44,9 +44,9 @@ def results(date: str, machine: Mapping[str, str], conditions: str, drawn: str) 
 {drawn}
 
 Every figure is a ratio of two things measured in the same run. Each is done once unmeasured, then
-all in turn (A B A B ...); "measured" is the median of the ratios pair by pair, "least - most" are
-the extremes. "pgseer" and "other" are the medians of both sides, for orientation only. Lines without
-a goal are not judged: they say what else could have been compared.
+all in turn (A B A B ...); "measured" is the median of the ratios pair by pair, "range" has the
+smallest and the largest. "pgseer" and "other" are the medians of both sides, for orientation only.
+Lines without a goal are not judged: they say what else could have been compared.
 
 Rows are read, on both sides alike, by a client that throws them away as fast as they come, so that
 the client is not what is measured; only psycopg makes objects of them, because that is compared.

@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 import psycopg
 
@@ -93,7 +93,14 @@ class DiscardingClient:
         return bytes(self._buffer[:size])
 
 
-def drain(source: socket.socket, buffer: memoryview, expected: bytes) -> int:
+class Source(Protocol):
+    """What can be read from: a blocking socket."""
+
+    def recv_into(self, buffer: memoryview) -> int:
+        """Fill the beginning of the buffer and return how much of it; 0 at the end."""
+
+
+def drain(source: Source, buffer: memoryview, expected: bytes) -> int:
     """Read until `expected` and return the number of bytes read.
 
     Raises

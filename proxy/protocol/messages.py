@@ -9,6 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from proxy.errors import LocalProtocolError, ProxyError, RemoteProtocolError
 from proxy.protocol import message_types as t
@@ -96,8 +97,7 @@ class Parse:
 NO_PARAMETER_TYPES = uint16(0)
 
 
-@dataclass(frozen=True, slots=True)
-class Bind:
+class Bind(NamedTuple):
     """Makes a portal of a statement and values.  (F).
 
     String(portal) String(statement) Int16(n) Int16(format)* Int16(n) {Int32(length) Byte*}*
@@ -153,8 +153,7 @@ def parameters_in_text(values: Sequence[bytes | None]) -> bytes:
 NO_PARAMETERS = parameters_in_text(())
 
 
-@dataclass(frozen=True, slots=True)
-class Execute:
+class Execute(NamedTuple):
     """Runs a portal.  (F)  String(portal) Int32(row limit; 0 is none)."""
 
     portal: bytes

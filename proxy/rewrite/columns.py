@@ -13,7 +13,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,8 +83,7 @@ class HiddenColumn:
             raise LocalProtocolError(f"a hidden {self.kind.name} column of width {self.width}")
 
 
-@dataclass(frozen=True, slots=True)
-class DecodedRows:
+class DecodedRows(NamedTuple):
     """What `RowDecoder.decode` found; its arrays are valid until the next call.
 
     Parameters

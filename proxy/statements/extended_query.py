@@ -219,12 +219,21 @@ class ExtendedQuery:
             and prepared.codec == self._session.codec
         )
 
+    async def _is_unchanged(self, prepared: PreparedScores) -> bool:
+        """Say whether the registry, asked, still has the models that the statement has."""
+        if self._session.models_changed or prepared.codec != self._session.codec:
+            return False
+        return await self._registry.models() is prepared.catalogue
+
     async def _bind_again(self, message: Bind, prepared: PreparedScores) -> None:
         """Bind a statement whose models may have changed since; it may need another text."""
         session = self._session
         if session.replies.skipping:
             return
         try:
+            if await self._is_unchanged(prepared):
+                self._bind_scored(message, prepared)
+                return
             fresh = await self._plan(prepared.query, prepared.parameter_types)
             if fresh.described != prepared.described:
                 raise UnsupportedError(

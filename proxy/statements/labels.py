@@ -19,6 +19,13 @@ _STRUCTS = {
 }
 
 
+# NUMERIC_PINF and NUMERIC_NINF in the sign's place; their scale is whatever numeric_send makes it.
+_INFINITE_NUMERICS = {
+    "Infinity": struct.pack("!hhHh", 0, 0, 0xD000, 0x20),
+    "-Infinity": struct.pack("!hhHh", 0, 0, 0xF000, 0x20),
+}
+
+
 def label_values(
     classes: Sequence[str], sql_type: str, format_code: int, codec: str
 ) -> tuple[bytes, ...]:
@@ -52,6 +59,8 @@ def numeric_binary(text: str) -> bytes:
 
     Int16(digits) Int16(weight) Int16(sign) Int16(display scale) Int16(base-10000 digit)*
     """
+    if text in _INFINITE_NUMERICS:
+        return _INFINITE_NUMERICS[text]
     sign = 0x4000 if text.startswith("-") else 0
     whole, _, fraction = text.lstrip("+-").partition(".")
     scale = len(fraction)

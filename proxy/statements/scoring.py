@@ -21,6 +21,9 @@ from proxy.rewrite.splice import Slot, SlotKind, Splicer
 from proxy.statements.labels import label_values
 
 _KINDS = {"category": ColumnKind.CATEGORY, "array": ColumnKind.FLOAT8_ARRAY}
+_REMEMBERED_FORMATS = 16
+"""Combinations of result formats kept ready; a client that uses more pays for making them."""
+
 Matrix = NDArray[np.float64]
 
 
@@ -179,6 +182,7 @@ class ScoredStatement:
             position: score.column.name
             for position, score in zip(self.positions, self.scores, strict=True)
         }
+        self._formats: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._described: tuple[bytes, str, bytes] | None = None
         self._rows: dict[tuple[tuple[int, ...], str], ScoredRows] = {}
 
@@ -187,18 +191,24 @@ class ScoredStatement:
         """Columns that the client does not see."""
         return len(self.splice.hidden)
 
-    def result_formats(self, wanted: Sequence[int]) -> tuple[int, ...] | None:
+    def result_formats(self, wanted: tuple[int, ...]) -> tuple[int, ...] | None:
         """Return a format for every upstream column; None where the client's count is wrong.
 
         As in Bind: none is text for all, one is for all, else one for each.
         """
-        visible = self.visible_formats(wanted)
-        return None if visible is None else visible + (1,) * self.n_hidden
+        known = self._formats.get(wanted)
+        if known is None:
+            visible = self._visible_formats(wanted)
+            if visible is None:
+                return None
+            if len(self._formats) == _REMEMBERED_FORMATS:
+                self._formats.clear()
+            known = self._formats[wanted] = visible + (1,) * self.n_hidden
+        return known
 
-    def visible_formats(self, wanted: Sequence[int]) -> tuple[int, ...] | None:
-        """Return the format of each visible column."""
+    def _visible_formats(self, wanted: tuple[int, ...]) -> tuple[int, ...] | None:
         if len(wanted) == self.n_visible:
-            return tuple(wanted)
+            return wanted
         if len(wanted) <= 1:
             return (wanted[0] if wanted else 0,) * self.n_visible
         return None
@@ -224,6 +234,8 @@ class ScoredStatement:
                 for position, score in zip(self.positions, self.scores, strict=True)
             ]
             found = ScoredRows(decoder, Splicer(self.n_visible, slots), self.scores)
+            if len(self._rows) == _REMEMBERED_FORMATS:
+                self._rows.clear()
             self._rows[key] = found
         return found
 

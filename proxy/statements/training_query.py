@@ -7,7 +7,7 @@ float8, float8[] or text; reading the rows is left to `rewrite.columns`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,6 +57,7 @@ _TEXTS = {
     oids.CHAR: '"char"',
     oids.UUID: "uuid",
 }
+_FIRST_USER_OID = 16384  # FirstNormalObjectId of access/transam.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,19 @@ def training_column(name: str, type_oid: int) -> TrainingColumn:
         kind, sql_type = FeatureKind.CATEGORY, _TEXTS.get(type_oid, "text")
         cast = "{}::pg_catalog.text"
     return TrainingColumn(name, kind, sql_type, cast, type_oid)
+
+
+def _as_target(column: TrainingColumn) -> TrainingColumn:
+    """Return the target in the type of its labels: one whose every form `labels` can write.
+
+    An enum is, as are a user's own types that are text underneath.
+    """
+    if column.type_oid == oids.MONEY:
+        return replace(column, sql_type="numeric", type_oid=oids.NUMERIC)
+    is_other = column.kind is FeatureKind.CATEGORY and column.type_oid not in _TEXTS
+    if is_other and column.type_oid < _FIRST_USER_OID:
+        return replace(column, type_oid=oids.TEXT)
+    return column
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +175,8 @@ class TrainingQuery:
                 position=query_start + 1,
                 sqlstate="42702",
             )
-        return cls(tuple(columns), places[0], query, query_start)
+        made = (*columns[: places[0]], _as_target(target), *columns[places[0] + 1 :])
+        return cls(made, places[0], query, query_start)
 
     _PREFIX = "COPY (SELECT "
 

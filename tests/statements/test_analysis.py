@@ -144,9 +144,8 @@ async def test_memory(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     limit = 1 << 20
     monkeypatch.setattr(module, "_REMEMBERED_BYTES", limit)
     analyses = Analyses()
-    size = len(KINDS[kind](0))
-    count = max(200, min(6000, 2 * limit // (8 * size)))
-    await analyses.of(KINDS[kind](0), standard_conforming_strings=True)
+    first = await analyses.of(KINDS[kind](0), standard_conforming_strings=True)
+    count = 2 * limit // first.size_bytes
     gc.collect()
     tracemalloc.start()
     try:
