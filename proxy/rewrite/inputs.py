@@ -20,7 +20,7 @@ _TIMES = {
     "interval": "pg_catalog.interval",
 }
 # Types whose cast to float8 needs a step between.
-_NUMBERS = {"money": "pg_catalog.money::pg_catalog.numeric::"}
+_NUMBERS = {"money": "pg_catalog.money::pg_catalog.numeric::", "oid": "pg_catalog.int8::"}
 _ARRAYS = {"vector": "pg_catalog.float4[]::", "halfvec": "pg_catalog.float4[]::"}
 
 

@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 
 from proxy.errors import (
     DatatypeMismatchError,
     ModelSyntaxError,
+    TooLargeError,
     UnknownModelError,
     UnsupportedError,
 )
@@ -24,7 +26,7 @@ from proxy.rewrite.calls import Argument, ArgumentKind, Call, Function, find_cal
 from proxy.rewrite.catalog import FeatureSignature, ModelCatalog, ModelSignature
 from proxy.rewrite.edits import Edit, EditedText, Piece, edited
 from proxy.rewrite.inputs import cast_around
-from proxy.rewrite.lexer import Token, tokenize
+from proxy.rewrite.lexer import Token, TokenKind, tokenize
 from proxy.rewrite.literals import quote_identifier
 from proxy.rewrite.parser import begins_as_ours, parse_statement
 from proxy.rewrite.placement import Placement, PredictTarget, place, real_calls
@@ -45,7 +47,10 @@ from proxy.rewrite.tree import Node, parse_tree, shape
 INSPECTED_MAX = 1 << 20
 """Characters; longer text is looked into only if it begins as ours."""
 
+CALLS_MAX = 200
+COMMENTS_MAX = 1000
 _BEGINNING = 4096
+_FUNCTIONS = frozenset(Function)
 # PostgreSQL's parser ends at a NUL and knows no lone surrogate: neither could be checked.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _FLOAT8 = "pg_catalog.float8"
@@ -89,9 +94,14 @@ def _is_worth_reading(sql: str) -> bool:
 
 
 def _analyse_calls(sql: str, tokens: tuple[Token, ...]) -> Plan:
+    if _count_openings(sql, tokens) > CALLS_MAX:
+        raise TooLargeError(f"more than {CALLS_MAX} calls of PREDICT in one statement")
     calls = find_calls(sql, tokens)
     if not calls:
         return Passthrough()
+    if sql.count("/*") > COMMENTS_MAX:
+        # PostgreSQL's scanner takes time that grows with the square of their depth.
+        raise TooLargeError(f"more than {COMMENTS_MAX} comments beside PREDICT in one statement")
     tree = parse_tree(grammatical(sql, calls))
     places = real_calls(sql, tree, calls)
     if not places:
@@ -99,6 +109,15 @@ def _analyse_calls(sql: str, tokens: tuple[Token, ...]) -> Plan:
     real = tuple(call for index, call in enumerate(calls) if index in places)
     kept = dict(enumerate(places[index] for index in sorted(places)))
     return _query(sql, place(sql, tokens, tree, real, kept))
+
+
+def _count_openings(sql: str, tokens: tuple[Token, ...]) -> int:
+    """Count the function names of ours that a parenthesis follows; cheap, unlike finding calls."""
+    return sum(
+        sql[after.start] == "(" and sql[token.start : token.end].lower() in _FUNCTIONS
+        for token, after in pairwise(tokens)
+        if token.kind is TokenKind.IDENTIFIER
+    )
 
 
 def _query(sql: str, placement: Placement) -> PredictQuery:

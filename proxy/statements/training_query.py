@@ -32,6 +32,8 @@ _NUMBERS = {
     oids.NUMERIC: "numeric",
     oids.MONEY: "money",
 }
+# Types without a cast to float8 of their own.
+_THROUGH = {oids.MONEY: "::pg_catalog.numeric", oids.OID: "::pg_catalog.int8"}
 _TIMES = {
     oids.DATE: "date",
     oids.TIME: "time without time zone",
@@ -93,8 +95,8 @@ def training_column(name: str, type_oid: int) -> TrainingColumn:
     if type_oid == oids.BOOL:
         kind, sql_type, cast = FeatureKind.BOOLEAN, "boolean", "{}::pg_catalog.int4" + _FLOAT8
     elif type_oid in _NUMBERS:
-        through = "::pg_catalog.numeric" if type_oid == oids.MONEY else ""
-        kind, sql_type, cast = FeatureKind.NUMBER, _NUMBERS[type_oid], "{}" + through + _FLOAT8
+        kind, sql_type = FeatureKind.NUMBER, _NUMBERS[type_oid]
+        cast = "{}" + _THROUGH.get(type_oid, "") + _FLOAT8
     elif type_oid in _TIMES:
         kind, sql_type, cast = FeatureKind.TIME, _TIMES[type_oid], _EPOCH
     elif type_oid in _ARRAYS:
