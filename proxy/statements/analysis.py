@@ -10,9 +10,9 @@ import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 
-from proxy.errors import ProxyError
+from proxy.errors import ModelSyntaxError, ProxyError
 from proxy.rewrite.edits import Edit, EditedText, edited
-from proxy.rewrite.lexer import split_statements, tokenize
+from proxy.rewrite.lexer import TokenKind, split_statements, tokenize
 from proxy.rewrite.plan import Passthrough, Plan
 from proxy.rewrite.planner import analyse
 from proxy.rewrite.relations import qualify_state_relations
@@ -140,4 +140,10 @@ def _analyse(sql: str, standard_conforming_strings: bool) -> Analysis:  # noqa: 
             if found is not None:
                 part = Part(text, statement.start, plan, found.edited, found.names)
         parts.append(part)
-    return Analysis(sql, tuple(parts))
+    analysis = Analysis(sql, tuple(parts))
+    if analysis.is_ours and tokens[-1].kind is TokenKind.ERROR:
+        # PostgreSQL reads a whole string before it runs the first statement of it.
+        raise ModelSyntaxError(
+            "unterminated quoted string, identifier or comment", position=tokens[-1].start + 1
+        )
+    return analysis
