@@ -40,6 +40,10 @@ from proxy.verifiers import Verifiers
 from proxy.workers.pool import TrainingPool
 
 
+_GOODBYE_S = 2.0
+_GOODBYE_POLL_S = 0.01
+
+
 class Application:
     """One running proxy.
 
@@ -60,6 +64,7 @@ class Application:
         self._reload = reload
         self._embedded: EmbeddedPostgres | None = None
         self._sessions: set[Session] = set()
+        self._closing: set[Peer] = set()
         self._deliveries: set[asyncio.Task[None]] = set()
         self._all_gone = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -162,10 +167,21 @@ class Application:
                     await self._all_gone.wait()
         for session in tuple(self._sessions):
             session.end_now()
+        await self._wait_for_peers()
         await self._close_services()
         await self._stop_embedded()
         await self._http.close()
         self._stopped.set()
+
+    async def _wait_for_peers(self) -> None:
+        """Let closed connections say goodbye: what is written must leave, and TLS ends by a turn."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOODBYE_S):
+                while self._sessions or any(not peer.is_lost for peer in self._closing):
+                    await asyncio.sleep(_GOODBYE_POLL_S)
+        for peer in self._closing:
+            peer.abort()
+        await asyncio.sleep(0)
 
     def reload(self) -> None:
         """Read the settings again; what cannot change while running keeps its value."""
@@ -344,6 +360,8 @@ class Application:
 
     def _session_ended(self, session: Session) -> None:
         self._sessions.discard(session)
+        self._closing = {peer for peer in self._closing if not peer.is_lost}
+        self._closing |= {session.client, session.upstream}
         if self._cancellation is not None:
             self._cancellation.forget(session.cancel_key)
         if self._server is not None:

@@ -240,7 +240,7 @@ class Peer(asyncio.Protocol):
 
     def close(self) -> None:
         """Send what is written and close; give up on a peer that does not take it."""
-        if self.transport is None or self.is_lost:
+        if self.transport is None or self.is_lost or self.transport.is_closing():
             return
         self.transport.close()
         if self.transport.get_write_buffer_size():

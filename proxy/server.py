@@ -133,7 +133,10 @@ class Server:
         except ProxyError as error:
             self._instruments.clients_rejected.of(names.rejection_reason(error)).add()
             self._refuse(client, sock, error)
-        except (PeerLost, OSError, ssl.SSLError):
+        except ssl.SSLError as error:
+            get_logger(__name__).info("TLS with a client failed", reason=error.reason or str(error))
+            self._refuse(client, sock, None)
+        except (PeerLost, OSError):
             self._refuse(client, sock, None)
         except asyncio.CancelledError:
             self._refuse(client, sock, None)

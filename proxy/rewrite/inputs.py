@@ -21,7 +21,11 @@ _TIMES = {
 }
 # Types whose cast to float8 needs a step between.
 _NUMBERS = {"money": "pg_catalog.money::pg_catalog.numeric::", "oid": "pg_catalog.int8::"}
-_ARRAYS = {"vector": "pg_catalog.float4[]::", "halfvec": "pg_catalog.float4[]::"}
+_ARRAYS = {
+    "boolean[]": "pg_catalog.int4[]::",
+    "halfvec": "pg_catalog.float4[]::",
+    "vector": "pg_catalog.float4[]::",
+}
 
 
 def cast_around(feature: FeatureSignature, *, text_as_utf8: bool) -> tuple[str, str]:

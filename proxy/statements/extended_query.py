@@ -356,4 +356,8 @@ def _drop_text(statement: DropModel) -> str:
     ]
     if len(calls) == 1:
         return calls[0]
-    return f"DO $pgseer$BEGIN {'; '.join(calls)}; END$pgseer$"
+    body = f"BEGIN {'; '.join(calls)}; END"
+    tag = "$pgseer$"
+    while tag in body:  # a name may hold anything
+        tag = f"{tag[:-1]}_$"
+    return f"DO {tag}{body}{tag}"

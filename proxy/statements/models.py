@@ -32,6 +32,22 @@ class FoundModel:
     model: Model
     signature: ModelSignature
 
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Return all that a plan takes of it: the artefact, and the types, which it has not.
+
+        Two databases may well hold the same artefact over columns of different types.
+        """
+        signature = self.signature
+        return (
+            self.entry.artefact_sha256,
+            signature.name,
+            signature.version,
+            signature.predict_kind,
+            signature.target_type_sql,
+            *(feature.sql_type for feature in signature.features),
+        )
+
 
 class FoundModels:
     """The models of one statement; the catalog that `rewrite.planner` asks."""
@@ -40,11 +56,9 @@ class FoundModels:
         self._found = found
 
     @property
-    def identity(self) -> tuple[tuple[str, str], ...]:
-        """Return what tells whether two lookups found the same."""
-        return tuple(
-            (found.entry.version, found.entry.artefact_sha256) for found in self._found.values()
-        )
+    def identity(self) -> tuple[tuple[object, ...], ...]:
+        """Return what tells whether two lookups found the same, in whichever databases."""
+        return tuple(found.identity for found in self._found.values())
 
     def resolve(self, name: str, version: str | None) -> ModelSignature:
         """Return a version's signature; every one was looked up before."""

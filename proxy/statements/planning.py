@@ -62,7 +62,7 @@ async def plan_query(
     """
     models = await find_models(session, registry, query.models)
     text_as_utf8 = session.codec != "utf-8"
-    key = (query.sql, models.identity, text_as_utf8)
+    key = (query.sql, session.standard_conforming_strings, models.identity, text_as_utf8)
     is_shared = not query.probes and query.visible_count is not None
     if is_shared:
         known = services.plans.find(key)

@@ -16,8 +16,11 @@ import pytest
 from proxy.engine.columns import FeatureKind
 from proxy.errors import DatatypeMismatchError, ProxyError, UndefinedColumnError
 from proxy.protocol import oids
+from proxy.registry.schema import migrations
+from proxy.rewrite.catalog import FeatureSignature
 from proxy.rewrite.columns import ColumnKind, ColumnValues, TrainingReader
 from proxy.rewrite.edits import edited
+from proxy.rewrite.inputs import cast_around
 from proxy.rewrite.plan import Command
 from proxy.rewrite.planner import analyse
 from proxy.rewrite.statements import CreateModel
@@ -131,6 +134,8 @@ def server(cluster: Cluster) -> Iterator[psycopg.Connection]:
         psycopg.connect(cluster.dsn(name), autocommit=True) as connection,
     ):
         connection.execute("CREATE TYPE mood AS ENUM ('happy', 'sad')")
+        for migration in migrations():  # PREDICT's array arguments go through ml.vector
+            connection.execute(migration.sql)
         yield connection
 
 
@@ -201,6 +206,24 @@ def test_null(server: psycopg.Connection, case: Case) -> None:
     query = query_of(server, f"SELECT NULL::{case.sql_type} AS v, 1 AS target")
     ((value, _),) = read(copied(server, query.copy(text_as_utf8=False)), query)
     assert value is None or (isinstance(value, float) and math.isnan(value))
+
+
+@pytest.mark.parametrize("text_as_utf8", [False, True])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.sql_type)
+def test_scoring_reads_what_training_read(
+    server: psycopg.Connection, case: Case, text_as_utf8: bool
+) -> None:
+    """PREDICT's argument is made the same number, seconds, numbers or text as the column was."""
+    for text, expected in case.values:
+        query = query_of(server, f"SELECT $${text}$$::{case.sql_type} AS v, 1 AS target")
+        column = query.columns[0]
+        width = len(expected) if isinstance(expected, list) else 1
+        feature = FeatureSignature("v", column.kind.value, column.sql_type, width)
+        before, after = cast_around(feature, text_as_utf8=text_as_utf8)
+        scored = f"SELECT {before}v{after}, 1::float8 FROM ({query.query.text}) AS t"
+        copy = f"COPY ({scored}) TO STDOUT (FORMAT binary)"
+        ((value, _),) = read(copied(server, copy), query)
+        assert same(value, expected), (text, value)
 
 
 def test_names_of_types(server: psycopg.Connection) -> None:
