@@ -13,7 +13,7 @@ import secrets
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.errors import (
     AuthenticationError,
@@ -297,7 +297,7 @@ class _Proof:
     """
 
     verifier: Verifier
-    client_key: bytes | None
+    client_key: bytes | None = field(repr=False)
 
     def keys(self, salt: bytes, iterations: int) -> ScramKeys:
         """Return the keys for the upstream's salt."""

@@ -7,8 +7,10 @@ read by nobody else meanwhile; when it is handed back it continues as if its byt
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
+import time
 from typing import Protocol
 
 import numpy as np
@@ -20,6 +22,7 @@ from proxy.relay.walks import RING
 
 _PLACES = 64
 _STOP_TIMEOUT_S = 5.0
+_STOP_PAUSE_S = 0.01
 
 
 class Rider(Protocol):
@@ -50,8 +53,10 @@ class ExpressLane:
         self._free = list(range(capacity - 1, -1, -1))
         self._sessions: NDArray[np.int64] = np.zeros((capacity, native.SESSION_FIELDS), np.int64)
         self._ring: NDArray[np.uint8] = np.zeros((capacity, RING), np.uint8)
-        # A rider has at most two commands under way, and one more stops the thread.
-        self._commands: NDArray[np.int64] = np.zeros((2 * capacity + 1, 2), np.int64)
+        self._is_recalled = [False] * capacity
+        # At most three of a lane are under way (a late recall, then the next rider's two), and one
+        # more stops the thread.
+        self._commands: NDArray[np.int64] = np.zeros((3 * capacity + 1, 2), np.int64)
         self._handed: NDArray[np.int64] = np.zeros((_PLACES, 3), np.int64)
         self._handed_bytes: NDArray[np.uint8] = np.zeros(_PLACES * native.BUFFER_SIZE, np.uint8)
         self._control: NDArray[np.int64] = np.zeros(native.CONTROL_FIELDS, np.int64)
@@ -98,30 +103,40 @@ class ExpressLane:
         self._loop.add_reader(self._notify, self._take_back)
 
     def stop(self) -> None:
-        """Stop the thread; every rider must be off."""
+        """Have every rider handed back, and stop the thread."""
         if self._thread is None or self._loop is None:
             return
+        for lane, rider in enumerate(self._riders):
+            if rider is not None:
+                self.recall(lane)
+        thread, self._thread = self._thread, None  # from here on nobody gets on
         self._command(native.STOP, 0)
-        self._thread.join(_STOP_TIMEOUT_S)
+        limit = time.monotonic() + _STOP_TIMEOUT_S
+        while thread.is_alive() and time.monotonic() < limit:
+            self._take_back()  # the thread waits while all places are taken
+            thread.join(_STOP_PAUSE_S)
+        self._take_back()
         self._loop.remove_reader(self._notify)
-        if not self._thread.is_alive():
+        if not thread.is_alive():
             for descriptor in (self._epoll, self._wake, self._notify):
                 os.close(descriptor)
-        self._thread = None
 
     def adopt(self, rider: Rider, client_fd: int, upstream_fd: int, status: int) -> int | None:
         """Take a session that awaits nothing; return its lane, None if there is no room."""
-        if not self._free:
+        if not self._free or self._thread is None:
             return None
         lane = self._free.pop()
         self._riders[lane] = rider
+        self._is_recalled[lane] = False
         self._sessions[lane] = (client_fd, upstream_fd, 0, 0, 0, status)
         self._command(native.ADD, lane)
         return lane
 
     def recall(self, lane: int) -> None:
         """Have a session handed back; it may be on its way already."""
-        self._command(native.RECALL, lane)
+        if self._thread is not None and not self._is_recalled[lane]:
+            self._is_recalled[lane] = True
+            self._command(native.RECALL, lane)
 
     def _command(self, operation: int, lane: int) -> None:
         place = int(self._control[native.COMMANDS_WRITTEN]) % len(self._commands)
@@ -130,10 +145,8 @@ class ExpressLane:
         os.eventfd_write(self._wake, 1)
 
     def _take_back(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._notify)
-        except BlockingIOError:
-            return
         control = self._control
         while control[native.HANDED_READ] != control[native.HANDED_WRITTEN]:
             place = int(control[native.HANDED_READ]) % _PLACES
@@ -147,8 +160,13 @@ class ExpressLane:
             status = int(self._sessions[lane, native.STATUS])
             self._riders[lane] = None
             self._free.append(lane)
-            if rider is not None:
+            if rider is None:
+                continue
+            try:
                 rider.taken_back(what, data, waiting, status)
+            except Exception as error:  # noqa: BLE001 - one rider's fault must not keep the others
+                context = {"message": "a session that was handed back failed", "exception": error}
+                asyncio.get_running_loop().call_exception_handler(context)
 
 
 def _detached_epoll(select: object) -> int:

@@ -76,11 +76,13 @@ _RING: Any = types.Array(types.uint8, 2, "C")
 
 
 @inner
-def _watch(epoll: int, operation: int, fd: int, tag: int, event: NDArray[np.uint32]) -> None:
+def _watch(epoll: int, operation: int, fd: int, tag: int, event: NDArray[np.uint32]) -> bool:
+    """Watch a socket or cease to; False if the system refuses."""
     event[0] = EPOLLIN
     event[DATA_WORD] = np.uint32(tag & 0xFFFFFFFF)
     event[DATA_WORD + 1] = np.uint32((tag >> 32) & 0xFFFFFFFF)
-    c_epoll_ctl(np.int32(epoll), np.int32(operation), np.int32(fd), address_of(event))
+    failed = c_epoll_ctl(np.int32(epoll), np.int32(operation), np.int32(fd), address_of(event))
+    return not failed
 
 
 @inner
@@ -136,13 +138,17 @@ def _obey(
             return False
         if operation == ADD:
             sessions[lane, ACTIVE] = 1
-            _watch(epoll, EPOLL_CTL_ADD, sessions[lane, CLIENT_FD], 2 * lane, event)
-            _watch(epoll, EPOLL_CTL_ADD, sessions[lane, UPSTREAM_FD], 2 * lane + 1, event)
-        elif sessions[lane, ACTIVE]:
-            _hand_back(
-                epoll, notify, lane, NOTHING, 0, 0, sessions, buffer, handed, handed_bytes,
-                control, event, one,
-            )  # fmt: skip
+            watched = _watch(epoll, EPOLL_CTL_ADD, sessions[lane, CLIENT_FD], 2 * lane, event)
+            if watched and _watch(
+                epoll, EPOLL_CTL_ADD, sessions[lane, UPSTREAM_FD], 2 * lane + 1, event
+            ):
+                continue
+        elif not sessions[lane, ACTIVE]:
+            continue  # handed back before the recall was read
+        _hand_back(
+            epoll, notify, lane, NOTHING, 0, 0, sessions, buffer, handed, handed_bytes,
+            control, event, one,
+        )  # fmt: skip
     return True
 
 

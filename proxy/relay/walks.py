@@ -30,6 +30,7 @@ _PARSE_COMPLETE, _BIND_COMPLETE, _CLOSE_COMPLETE = ord("1"), ord("2"), ord("3")
 _ROW_DESCRIPTION, _NO_DATA, _PARAMETER_DESCRIPTION = ord("T"), ord("n"), ord("t")
 _DATA_ROW, _COMMAND_COMPLETE, _EMPTY_QUERY = ord("D"), ord("C"), ord("I")
 _SUSPENDED, _READY = ord("s"), ord("Z")
+_IDLE, _IN_TRANSACTION, _FAILED_TRANSACTION = ord("I"), ord("T"), ord("E")
 
 
 @inner
@@ -149,8 +150,10 @@ def walk_upstream(
             oldest = ring[lane, (head + answered) % RING]
             if oldest != _SYNC and oldest != _QUERY:
                 return NOT_OURS, 0
-            answered += 1
             status = load_uint8(buffer, position + 5)
+            if status != _IDLE and status != _IN_TRANSACTION and status != _FAILED_TRANSACTION:
+                return NOT_OURS, 0
+            answered += 1
         elif kind == _DATA_ROW or kind == _PARAMETER_DESCRIPTION:
             pass
         elif answered < waiting and _answers(kind, ring[lane, (head + answered) % RING]):

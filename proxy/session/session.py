@@ -95,6 +95,7 @@ class Session:
         "_outgoing",
         "_place",
         "_task",
+        "_untold",
         "_upstream_stream",
         "_waits",
         "_write_client",
@@ -159,6 +160,7 @@ class Session:
         may_ride = client.is_plain and login.upstream.is_plain and not login.is_replication
         self._lane = lane if may_ride else None
         self._outgoing = bytearray()
+        self._untold: list[bytes] = []
         self._place: int | None = None
         self._calm_moments = 0
         self._ending: ProxyError | None = None
@@ -246,6 +248,9 @@ class Session:
         onward = stream.receive(data)
         if onward:
             self._write_client(onward)
+        if self._untold and stream.is_between_messages:
+            self._write_client(b"".join(self._untold))
+            self._untold.clear()
         if stream.violation is not None:
             self.end(stream.violation)
             return
@@ -397,8 +402,11 @@ class Session:
         self.send(message, FailureReply(error, self.codec))
 
     def tell(self, message: bytes) -> None:
-        """Send the client a whole message of the proxy's own."""
-        self.client.write(message)
+        """Send the client a whole message of the proxy's own, between two of the upstream's."""
+        if self._upstream_stream.is_between_messages:
+            self._write_client(message)
+        else:
+            self._untold.append(message)
 
     def notice(self, text: str, *, severity: str = "NOTICE", hint: str | None = None) -> None:
         """Send the client a NoticeResponse."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import command_complete
 from proxy.session.questions import MappedReply, PositionMap, without_context
@@ -50,23 +48,6 @@ class SimpleDescription(MappedReply):
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         """Keep NoData back: a simple query never has it."""
         return b"" if kind == t.NO_DATA else super().on_message(kind, body)
-
-
-class SimpleExecution(MappedReply):
-    """Runs an ordinary statement of a simple query that holds a statement of ours too."""
-
-    __slots__ = ("_refuse_copy",)
-
-    def __init__(self, position_map: PositionMap | None, refuse_copy: Callable[[], None]) -> None:
-        super().__init__(t.EXECUTE, position_map)
-        self._refuse_copy = refuse_copy
-
-    def on_message(self, kind: int, body: bytes) -> bytes | None:
-        """Refuse a COPY FROM STDIN: the client was never asked for its data in this form."""
-        if kind == t.COPY_IN_RESPONSE:
-            self._refuse_copy()
-            return b""
-        return super().on_message(kind, body)
 
 
 class RetaggedExecution(MappedReply):

@@ -36,7 +36,7 @@ from proxy.statements.replies import (
     ScoredDescription,
     ScoredExecution,
 )
-from proxy.statements.running import run_statement
+from proxy.statements.running import refuse_copy_in, run_statement
 from proxy.statements.services import Services
 
 _UNNAMED = b""
@@ -91,6 +91,9 @@ class SimpleQuery:
             await self._run_scored(part, plan)
 
     async def _run_ordinary(self, part: Part) -> None:
+        refuse_copy_in(
+            part.sql, standard_conforming_strings=self._session.standard_conforming_strings
+        )
         text = part.qualified
         if text and not await need_schema(self._session, self._registry, part.relations):
             text = None

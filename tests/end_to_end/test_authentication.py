@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import asyncpg
 import psycopg
@@ -14,7 +17,7 @@ from scramp import ScramClient
 
 from tests.support import postgres, tls
 from tests.support.postgres import Cluster
-from tests.support.proxy import Address, running_proxy
+from tests.support.proxy import Address, proxy_process, running_proxy
 from tests.support.tls import KeyPair, connect
 from tests.support.wire import Frontend, LoginError, Message, errors, frame, query, startup, text
 
@@ -111,7 +114,7 @@ def complaint(front: Front, client: str, binding: str, method: str) -> str | Non
 @pytest.mark.parametrize("binding", ["disable", "prefer", "require"])
 @pytest.mark.parametrize("client", ["plain", "TLS"])
 def test_right_password(front: Front, client: str, binding: str, method: str) -> None:
-    """libpq logs in and runs a query, or fails, as the table of `protocol.authentication` says."""
+    """A client of libpq logs in, or fails, as the table of `protocol.authentication` says."""
     arguments = {
         "user": methods[method],
         "password": postgres.SECRET,
@@ -332,6 +335,23 @@ async def test_asyncpg(scram: Address) -> None:
     await connection.close()
 
 
+def test_psql(scram: Address) -> None:
+    """psql, by another libpq perhaps, logs in with its defaults and with channel binding."""
+    bin_dir = tls.binaries()
+    assert bin_dir is not None
+    for binding in ("", " channel_binding=require"):
+        where = f"host={scram[0]} port={scram[1]} user={postgres.SCRAM_USER} dbname=postgres"
+        done = subprocess.run(
+            [bin_dir / "psql", "-XAt", where + " sslmode=require" + binding, "-c", WHO_AM_I],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env={**os.environ, "PGPASSWORD": postgres.SECRET, "PGCLIENTENCODING": "UTF8"},
+        )
+        assert (done.stdout, done.stderr) == (f"{postgres.SCRAM_USER}|t\n", "")
+
+
 @pytest.mark.asyncio
 async def test_many_at_once(scram: Address) -> None:
     """Logins that run at the same time do not disturb each other."""
@@ -406,6 +426,30 @@ async def test_scram_before_a_server_without_tls(cluster: Cluster) -> None:
             secret=postgres.SECRET,
         ) as client:
             assert await client.value("SELECT session_user") == postgres.SCRAM_USER
+
+
+@pytest.mark.asyncio
+async def test_nothing_secret_is_logged(
+    secure_cluster: Cluster, late_user: str, tmp_path: Path
+) -> None:
+    """At the most talkative level the log has no password, no verifier and no part of one."""
+    settings = tmp_path / "pgseer.toml"
+    settings.write_text('[pgseer]\nhttp_port = 0\nauth = "scram"\nlog_level = "debug"\n')
+    stored = secure_cluster.rows("SELECT rolpassword FROM pg_authid WHERE rolname = 'late_user'")
+    with proxy_process(secure_cluster.dsn(), tmp_path, "--config", str(settings)) as running:
+        for user, secret in ((late_user, "first"), (postgres.PASSWORD_USER, postgres.SECRET)):
+            async with await Frontend.login(
+                running.address, user=user, database="postgres", secret=secret
+            ) as client:
+                assert await client.value("SELECT 1") == "1"
+            await refusal(running.address, user, "a wrong guess")
+        secure_cluster.execute(f"ALTER ROLE {late_user} VALID UNTIL '2001-01-01'")
+        await refusal(running.address, late_user, "first")
+    log = running.log.read_text()
+    assert "the login will be refused" in log
+    secrets = ["a wrong guess", postgres.SECRET, postgres.SUPERUSER_SECRET]
+    secrets += str(stored[0][0]).replace("$", ":").split(":")[2:]
+    assert [secret for secret in secrets if secret in log] == []
 
 
 # --- what is no login -----------------------------------------------------------------------------

@@ -446,7 +446,9 @@ GRANT EXECUTE ON FUNCTION
     ml.model_catalog(),
     ml.model_exists(text),
     ml.show_model(text),
-    ml.store_model(jsonb, boolean, boolean, bytea)
+    ml.store_model(jsonb, boolean, boolean, bytea),
+    ml.vector(float8[], integer),
+    ml.wrong_length(integer, integer)
     TO PUBLIC;
 GRANT EXECUTE ON PROCEDURE ml.drop_model(text, numeric, boolean) TO PUBLIC;
 
@@ -496,6 +498,9 @@ COMMENT ON COLUMN ml.model_versions.artefact_size_bytes IS 'length of artefact';
 COMMENT ON VIEW ml.ml_models IS 'pgseer: every version of every model, with its held-out metrics';
 COMMENT ON COLUMN ml.ml_models.owner IS 'role that may replace and drop the model';
 COMMENT ON COLUMN ml.ml_models.is_default IS 'the version that PREDICT(model, ...) means';
+COMMENT ON FUNCTION ml.vector(float8[], integer) IS
+    'an array feature, refused if it has not as many elements as the model was trained on';
+COMMENT ON FUNCTION ml.wrong_length(integer, integer) IS 'raises what ml.vector refuses with';
 COMMENT ON FUNCTION ml.notify_models() IS 'pgseer: tells every proxy which model changed';
 COMMENT ON FUNCTION ml.caller() IS 'pgseer: the role that called a SECURITY DEFINER function';
 COMMENT ON FUNCTION ml.check_owner(text, text) IS 'pgseer: raises 42501 unless the caller owns the model';

@@ -1,0 +1,56 @@
+"""The store of what is prepared: names to values, and nothing to look at when it is empty."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from proxy.rewrite.statements import DropModel, ModelReference
+from proxy.statements.prepared import BoundScores, OurStatements, PreparedCommand
+from proxy.statements.services import PlanCache
+
+DROP = PreparedCommand(DropModel((ModelReference("m", None, 1),), if_exists=False, cascade=False))
+
+
+def test_is_empty() -> None:
+    """It is empty until a statement or a portal is ours, and again when both are gone."""
+    ours = OurStatements()
+    assert ours.is_empty
+    ours.statements[b""] = DROP
+    assert not ours.is_empty
+    ours.portals[b"p"] = DROP
+    del ours.statements[b""]
+    assert not ours.is_empty
+    ours.portals.clear()
+    assert ours.is_empty
+
+
+def test_two_sessions() -> None:
+    """What one session prepares is not another's (S13)."""
+    mine, yours = OurStatements(), OurStatements()
+    mine.statements[b"s"] = DROP
+    assert yours.is_empty
+
+
+def test_values() -> None:
+    """Commands and portals are values: equal if their parts are."""
+    assert PreparedCommand(DROP.statement) == DROP
+    statement = cast("Any", object())
+    assert BoundScores(statement, (0, 1)) == BoundScores(statement, (0, 1))
+
+
+class TestPlanCache:
+    def test_newest_stay(self) -> None:
+        """Of many plans the newest stay, and those asked for count as new."""
+        cache = PlanCache()
+        plans = [cast("Any", object()) for _ in range(1000)]
+        for number, plan in enumerate(plans):
+            cache.keep((number,), plan)
+            assert cache.find((0,)) is plans[0]
+        kept = [number for number in range(1000) if cache.find((number,)) is not None]
+        assert kept[0] == 0
+        assert kept[1:] == list(range(1000 - len(kept) + 1, 1000))
+        assert 100 <= len(kept) <= 1000
+
+    def test_unknown(self) -> None:
+        """A plan that was never made is not there."""
+        assert PlanCache().find(("SELECT",)) is None
