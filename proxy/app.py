@@ -21,14 +21,14 @@ from proxy.cancellation import Cancellation
 from proxy.embedded import EmbeddedPostgres
 from proxy.errors import ProxyError, SettingsError
 from proxy.kernels.warmup import warm
-from proxy.logs import get_logger
 from proxy.login import LoginPolicy, LoginRefused, log_in
+from proxy.logs import get_logger
 from proxy.metrics import names
 from proxy.metrics.instruments import Instruments
 from proxy.peer import KeepAlive, Peer
 from proxy.protocol.messages import CancelRequest, StartupMessage
-from proxy.relay.lane import ExpressLane
 from proxy.registry.postgres_store import Registries
+from proxy.relay.lane import ExpressLane
 from proxy.server import FrontDoor, Server
 from proxy.session.session import LoggedIn, Session
 from proxy.settings import Listener, Settings, UpstreamAddress
@@ -39,7 +39,7 @@ from proxy.upstream import Connector
 from proxy.verifiers import Verifiers
 from proxy.workers.pool import TrainingPool
 
-
+_REST_AFTER_S = 1.0
 _GOODBYE_S = 2.0
 _GOODBYE_POLL_S = 0.01
 
@@ -53,9 +53,7 @@ class Application:
     reload : reads the settings again, for SIGHUP; None keeps them
     """
 
-    def __init__(
-        self, settings: Settings, reload: Callable[[], Settings] | None = None
-    ) -> None:
+    def __init__(self, settings: Settings, reload: Callable[[], Settings] | None = None) -> None:
         self.settings = settings
         self.wire_address = ("", 0)
         self.instruments = Instruments()
@@ -65,7 +63,7 @@ class Application:
         self._embedded: EmbeddedPostgres | None = None
         self._sessions: set[Session] = set()
         self._closing: set[Peer] = set()
-        self._deliveries: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
         self._all_gone = asyncio.Event()
         self._stopping = asyncio.Event()
         self._stopped = asyncio.Event()
@@ -126,7 +124,9 @@ class Application:
         self.instruments.read_client_connections = self._count_clients
         listener = self.settings.pgseer
         try:
-            self.wire_address = await self._server.listen(listener.listen_addr, listener.listen_port)
+            self.wire_address = await self._server.listen(
+                listener.listen_addr, listener.listen_port
+            )
         except BaseException:
             await self._close_services()
             await self._stop_embedded()
@@ -155,6 +155,7 @@ class Application:
 
     async def stop(self) -> None:
         """Let running statements finish, end every session (57P01), and stop the database."""
+        self._stopping.set()
         self._readiness.end()
         if self._server is not None:
             await self._server.close()
@@ -174,11 +175,11 @@ class Application:
         self._stopped.set()
 
     async def _wait_for_peers(self) -> None:
-        """Let closed connections say goodbye: what is written must leave, and TLS ends by a turn."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_GOODBYE_S):
-                while self._sessions or any(not peer.is_lost for peer in self._closing):
-                    await asyncio.sleep(_GOODBYE_POLL_S)
+        """Let closed connections say goodbye: what is written must leave, TLS ends by a turn."""
+        for _ in range(int(_GOODBYE_S / _GOODBYE_POLL_S)):
+            if not self._sessions and all(peer.is_lost for peer in self._closing):
+                break
+            await asyncio.sleep(_GOODBYE_POLL_S)
         for peer in self._closing:
             peer.abort()
         await asyncio.sleep(0)
@@ -197,15 +198,13 @@ class Application:
             policy, door = self._login_policy(connector), self._door()
         except (ProxyError, OSError) as error:
             self.settings = before
-            log.error("settings not read again", error=str(error))
+            log.warning("settings not read again", error=str(error))
             return
         self._policy, self._server.door = policy, door
         self._cancellation.connector = connector
         fixed = ("listen_addr", "listen_port", "http_addr", "http_port")
         changed = [
-            name
-            for name in fixed
-            if getattr(settings.pgseer, name) != getattr(before.pgseer, name)
+            name for name in fixed if getattr(settings.pgseer, name) != getattr(before.pgseer, name)
         ]
         if changed or settings.upstream != before.upstream:
             log.warning("some settings need a restart", keys=changed)
@@ -216,7 +215,7 @@ class Application:
     async def _start_embedded(self) -> None:
         log = get_logger(__name__)
         directory = Path(self.settings.upstream.embedded)
-        database = EmbeddedPostgres(directory, report=lambda line: log.info(line))
+        database = EmbeddedPostgres(directory, report=log.info)
         await database.start_async()
         self._embedded = database
         host = str(database.socket_directory)
@@ -355,8 +354,8 @@ class Application:
         """Cancel what a session's backend runs."""
         assert self._cancellation is not None
         task = asyncio.create_task(self._cancellation.deliver(CancelRequest(key)))
-        self._deliveries.add(task)
-        task.add_done_callback(self._deliveries.discard)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _session_ended(self, session: Session) -> None:
         self._sessions.discard(session)
@@ -368,6 +367,17 @@ class Application:
             self._server.client_count -= 1
         if not self._sessions:
             self._all_gone.set()
+        # Not at once, for the next client may be on its way; but well within the 5 s that
+        # PostgreSQL's DROP DATABASE waits for others to leave.
+        asyncio.get_running_loop().call_later(_REST_AFTER_S, self._rest, session.database)
+
+    def _rest(self, database: str) -> None:
+        """Leave a database that no session is in."""
+        if self._stopping.is_set() or any(each.database == database for each in self._sessions):
+            return
+        task = asyncio.create_task(self._services.registries.rest(database))
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     def _count_clients(self) -> int:
         return 0 if self._server is None else self._server.client_count

@@ -9,8 +9,8 @@ by the upstream all the same: in its words, in its log, after its delays. Leaves
 
 from __future__ import annotations
 
-import secrets
 import asyncio
+import secrets
 import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field

@@ -45,7 +45,7 @@ class PeerLost(Exception):  # noqa: N818 - it is an event, not a fault
 
 
 class _Relay(asyncio.Protocol):
-    """A peer's protocol after the login: its transport calls the receiver without a step between."""
+    """A peer's protocol after the login: the transport calls the receiver, no step between."""
 
     __slots__ = (
         "connection_lost",
@@ -104,10 +104,12 @@ class Peer(asyncio.Protocol):
     # -- asyncio.Protocol ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self.transport = transport  # type: ignore[assignment]
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_HIGH)
 
     def data_received(self, data: bytes) -> None:
+        """Keep what a login will read, up to a limit."""
         if self._receiver is not None:  # a transport that was closing kept its protocol
             self._receiver(data)
             return
@@ -118,9 +120,11 @@ class Peer(asyncio.Protocol):
         self._wake()
 
     def eof_received(self) -> bool:
+        """Close: neither side of the protocol ever half-closes."""
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """Tell who waits or relays."""
         self.is_lost = True
         self._wake()
         if self.on_lost is not None:
@@ -128,11 +132,13 @@ class Peer(asyncio.Protocol):
         self.other = self._held = None
 
     def pause_writing(self) -> None:
+        """Read no more of what would be written here."""
         if self.other is not None:
             self._held = self.other
             self._held.hold()
 
     def resume_writing(self) -> None:
+        """Read on."""
         if self._held is not None:
             self._held.release()
             self._held = None

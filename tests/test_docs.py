@@ -14,7 +14,7 @@ import pytest
 from proxy import errors
 from proxy.cli import main
 from proxy.engine.algorithms import ALGORITHMS, COMMON
-from proxy.errors import ProxyError, UnsupportedError
+from proxy.errors import UnsupportedError
 from proxy.metrics import names
 from proxy.registry import queries
 from proxy.registry.schema import migrations
@@ -238,7 +238,7 @@ def test_every_sqlstate_is_documented() -> None:
     ours = {
         kind.sqlstate
         for name, kind in vars(errors).items()
-        if name in used - {"SettingsError"} and issubclass(kind, ProxyError)
+        if name in used - {"SettingsError"} and isinstance(kind, type)
     }
     assert {code for code in ours if code not in table} == set()
 
@@ -249,12 +249,8 @@ def test_every_sqlstate_is_documented() -> None:
 @pytest.mark.parametrize("name", main.commands)
 def test_every_command_is_documented(name: str) -> None:
     """docs/operations.md has every command with all its options."""
-    (usage,) = [
-        line
-        for block in blocks(section(text("docs/operations.md"), "Run"), "")
-        for line in block.splitlines()
-        if line.startswith(f"pgseer {name} ") and "--upstream " + '"' not in line
-    ]
+    synopsis = blocks(section(text("docs/operations.md"), "Run"), "")[0].splitlines()
+    (usage,) = [line for line in synopsis if line.startswith(f"pgseer {name} ")]
     options = {
         option
         for parameter in main.commands[name].params
@@ -266,7 +262,7 @@ def test_every_command_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_targets_of_make_exist(path: Path) -> None:
-    """Whatever a document has one `make` is in the Makefile."""
+    """Each target that a document names is in the Makefile."""
     targets = set(re.findall(r"^([a-z]+):", text("Makefile"), re.MULTILINE))
     assert set(MAKE.findall(path.read_text(encoding="utf-8"))) <= targets
 

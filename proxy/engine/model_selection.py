@@ -15,6 +15,7 @@ from proxy.engine.arrays import Codes
 
 FEWEST_ROWS = 5
 FEWEST_CLASS_ROWS = 2
+FEW_CLASSES = 8  # up to here a pass for each class is cheaper than sorting
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +48,18 @@ def split_rows(
         n_held_out = int(test_size * len(group) + 0.5)
         if min(n_held_out, len(group) - n_held_out) < fewest:
             return None
-        order = np.argsort(keys[group], kind="stable")
-        is_held_out[group[order[:n_held_out]]] = True
+        if n_held_out:
+            # The rows with the smallest keys; two equal keys of 64 bits are not to be expected.
+            order = np.argpartition(keys[group], n_held_out - 1)
+            is_held_out[group[order[:n_held_out]]] = True
     return Split(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
 
 
 def _groups(n_samples: int, codes: Codes | None) -> list[NDArray[np.int64]]:
     if codes is None:
         return [np.arange(n_samples)]
+    counts = np.bincount(codes)
+    if len(counts) <= FEW_CLASSES:
+        return [np.flatnonzero(codes == code) for code in range(len(counts))]
     by_class = np.argsort(codes, kind="stable")
-    ends = np.cumsum(np.bincount(codes))[:-1]
-    return np.split(by_class, ends)
+    return np.split(by_class, np.cumsum(counts)[:-1])

@@ -1,12 +1,14 @@
 """Which frontend messages still await their answer, in order, and when each has had it.
 
-Owns the rules by which a backend answers: one table for both protocols, pipelines, COPY and the skip
-to Sync. A message that is only relayed stands in the queue as its type byte (a shared small int: no
-object is made for it); one whose answer the proxy changes, keeps or makes stands there as a `Reply`.
+Owns the rules by which a backend answers: one table for both protocols, pipelines, COPY and the
+skip to Sync. A message that is only relayed stands in the queue as its type byte (a shared small
+int: no object is made for it); one whose answer the proxy changes, keeps or makes stands there as a
+`Reply`.
 
 Rules, each from "Message Flow" and "Message Formats" of PostgreSQL's protocol chapter:
 
-- Parse, Bind, Describe, Close: one answer each (1, 2, T or n, 3). Execute: any rows, then C, I or s.
+- Parse, Bind, Describe, Close: one answer each (1, 2, T or n, 3).
+- Execute: any rows, then C, I or s.
 - Query, FunctionCall and Sync: anything, then Z. Flush, CopyData and Terminate are never answered.
 - An ErrorResponse to an extended-query message makes the backend discard everything up to Sync.
 - Within COPY IN the backend ignores Flush and Sync, until CopyDone or CopyFail.
@@ -52,8 +54,8 @@ class Reply:
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         """Take the DataRow or CopyData frames that begin at `start`.
 
-        Returns the offset of the first byte not taken (`start` asks for more bytes) and the bytes to
-        send to the client.
+        Returns the offset of the first byte not taken (`start` asks for more bytes) and the bytes
+        to send to the client.
         """
         end = start + 1 + int.from_bytes(data[start + 1 : start + 5], "big")
         return (end, data[start:end]) if end <= stop else (start, b"")
@@ -68,9 +70,11 @@ class SilentReply(Reply):
     __slots__ = ()
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Let errors through only."""
         return None if kind == t.ERROR_RESPONSE else b""
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
+        """Take rows and send none."""
         return super().on_rows(data, start, stop)[0], b""
 
 

@@ -1,9 +1,9 @@
 """The two byte streams of a session: framing without an object per message.
 
-`ClientStream` finds in the client's bytes the few messages that concern the proxy; everything else is
-handed on as the spans in which it came. `UpstreamStream` walks the backend's bytes, keeps the
-`ReplyQueue` true, and lets a `Reply` at the queue's head rewrite its answer. Neither decodes what it
-only passes on.
+`ClientStream` finds in the client's bytes the few messages that concern the proxy; everything else
+is handed on as the spans in which it came. `UpstreamStream` walks the backend's bytes, keeps the
+`ReplyQueue` true, and lets a `Reply` at the queue's head rewrite its answer. Neither decodes what
+it only passes on.
 """
 
 from __future__ import annotations
@@ -191,7 +191,7 @@ class ClientStream:
         return data[start:]
 
     def _inspect(self, data: bytes, position: int, end: int, kind: int) -> bool:
-        """Decide on a Query or Parse; True if it was put into `frame`, `_need` set if incomplete."""
+        """Decide on a Query or Parse; True if it is in `frame`, `_need` set if incomplete."""
         size = len(data)
         if self.passive:
             return False
@@ -280,6 +280,7 @@ class UpstreamStream:
 
     @property
     def is_between_messages(self) -> bool:
+        """Whether the client has only whole messages so far."""
         return not self._skip
 
     def receive(self, data: bytes) -> bytes:
@@ -313,7 +314,7 @@ class UpstreamStream:
             kind, length = _header(data, position)
             end = position + 1 + length
             head = queue[0] if queue else 0
-            if ANSWERS_TO.get(kind) == head and 4 <= length and end <= size:
+            if ANSWERS_TO.get(kind) == head and length >= 4 and end <= size:
                 # The common case: a relayed message has its answer.
                 answered()
                 self.last_kind = kind
@@ -365,8 +366,9 @@ class UpstreamStream:
                 self._skip = end - size
             self.last_kind = kind
             if is_rewritten:
+                body = data[position + 5 : end]
                 try:
-                    output_or_none = head.on_message(kind, data[position + 5 : end])  # type: ignore[union-attr]
+                    output_or_none = head.on_message(kind, body)  # type: ignore[union-attr]
                 except ProxyError as error:
                     self.violation = error
                     break

@@ -169,6 +169,14 @@ class Registry:
 
         return await self._artefacts.get(entry, read)
 
+    async def rest(self) -> None:
+        """Let the connection go until the next question: it would keep DROP DATABASE waiting."""
+        async with self._lock:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                with suppress(*LOST):
+                    await connection.close(timeout=HEARTBEAT_TIMEOUT_S)
+
     async def close(self) -> None:
         """Let the connection go, for good."""
         self._is_closed = True
@@ -331,6 +339,12 @@ class Registries:
                 connect_timeout_s=self._connect_timeout_s,
             )
         return self._registries[database]
+
+    async def rest(self, database: str) -> None:
+        """Let the connection to a database go that nobody uses now."""
+        registry = self._registries.get(database)
+        if registry is not None:
+            await registry.rest()
 
     def count_cached_bytes(self) -> int:
         """Return the size of the models kept in memory, of all databases together."""

@@ -1,8 +1,8 @@
 """One client's session: its two streams, the statement in work, its end.
 
-Owns the order of everything: bytes that concern nobody go on at once; a statement of the proxy's own
-is worked on in a task while the client's later bytes wait. Leaves what to do with such a statement to
-`simple_query` and `extended_query`. Only here are messages of the proxy's own written to a peer.
+Owns the order of everything: bytes that concern nobody go on at once; a statement of the proxy's
+own is worked on in a task while the client's later bytes wait. Leaves what to do with such a
+statement to `statements`. Only here are messages of the proxy's own written to a peer.
 """
 
 from __future__ import annotations
@@ -13,16 +13,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from proxy.errors import AdminShutdownError, ProxyError, RemoteProtocolError, UpstreamError
-from proxy.session.frames import run_end
 from proxy.logs import get_logger
 from proxy.peer import Peer
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import (
     FLUSH_FRAME,
+    NO_PARAMETER_TYPES,
     SYNC_FRAME,
     TERMINATE_FRAME,
     Parse,
-    NO_PARAMETER_TYPES,
     error_response,
     notice_response,
 )
@@ -32,6 +31,7 @@ from proxy.relay.lane import ExpressLane
 from proxy.relay.loop import FOR_CLIENT, FOR_UPSTREAM, FROM_CLIENT, FROM_UPSTREAM
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.session.encodings import codec_of
+from proxy.session.frames import run_end
 from proxy.session.questions import (
     FAILING_STATEMENT,
     AlreadyAnswered,
@@ -49,7 +49,8 @@ _CALM = 2
 _BOARDING_TRIES = 3
 
 _BEGINS_OURS = re.compile(
-    rb"\s*(?:(?:create\s+(?:or\s+replace\s+)?|drop\s+|alter\s+|show\s+|describe\s+|evaluate\s+)model)",
+    rb"\s*(?:create\s+(?:or\s+replace\s+)?|drop\s+|alter\s+|show\s+|describe\s+|evaluate\s+)"
+    rb"model",
     re.IGNORECASE,
 )
 
@@ -106,12 +107,12 @@ class Session:
         "database",
         "models_changed",
         "on_cancel",
-        "on_transaction_end",
-        "stop_upstream",
         "on_models_committed",
+        "on_transaction_end",
         "replies",
         "standard_conforming_strings",
         "status",
+        "stop_upstream",
         "upstream",
         "user",
     )
@@ -451,7 +452,9 @@ class Session:
         if self._upstream_stream.is_between_messages:
             self.client.write(error_response(error, fatal=True, encoding=self.codec))
         if isinstance(error, RemoteProtocolError | UpstreamError):
-            get_logger(__name__).warning("session ended", error=error.message, database=self.database)
+            get_logger(__name__).warning(
+                "session ended", error=error.message, database=self.database
+            )
         self._finish()
 
     def end_now(self) -> None:
@@ -498,9 +501,7 @@ class _RowsTo(AnswerReply):
 
     __slots__ = ("_rows",)
 
-    def __init__(
-        self, question: Question, position_map: PositionMap | None, rows: Reply
-    ) -> None:
+    def __init__(self, question: Question, position_map: PositionMap | None, rows: Reply) -> None:
         super().__init__(t.EXECUTE, question, position_map)
         self._rows = rows
 

@@ -59,9 +59,7 @@ class Dispatcher:
             session.fail(error)
             session.sync()
             return
-        if analysis.is_ours:
+        if analysis.is_ours or analysis.relations:
             await self._simple.run(analysis)
-        elif analysis.relations:
-            await self._simple.relay(body, analysis)
         else:
             session.send(frame(t.QUERY, body), t.QUERY)

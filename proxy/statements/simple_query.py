@@ -19,12 +19,10 @@ from proxy.protocol.messages import (
     Parse,
     describe,
 )
-from proxy.protocol.wire import cstring, frame
 from proxy.registry.postgres_store import Registry
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.session.questions import (
     AlreadyAnswered,
-    MappedReply,
     SilentMappedReply,
 )
 from proxy.session.session import Session
@@ -64,20 +62,6 @@ class SimpleQuery:
                 error.position += offset
             self._session.fail(error)
         self._session.sync()
-
-    async def relay(self, body: bytes, analysis: Analysis) -> None:
-        """Send an ordinary Query that uses relations of ours, with their schema where needed."""
-        try:
-            is_ours = await need_schema(self._session, self._registry, analysis.relations)
-        except AlreadyAnswered:
-            self._session.sync()
-            return
-        if not is_ours:
-            self._session.send(frame(t.QUERY, body), t.QUERY)
-            return
-        text = analysis.qualified()
-        message = frame(t.QUERY, cstring(text.text.encode(self._session.codec)))
-        self._session.send(message, MappedReply(t.QUERY, text.original_position))
 
     async def _run_part(self, part: Part) -> None:
         plan = part.plan

@@ -184,6 +184,26 @@ async def test_encryption_within_tls(
 @pytest.mark.asyncio
 @pytest.mark.parametrize(
     "packets",
+    [
+        [gssenc_request()],
+        [gssenc_request(), ssl_request()],
+        [ssl_request(), gssenc_request()],
+    ],
+    ids=["GSS", "GSS, SSL", "SSL, GSS"],
+)
+async def test_encryption_declined(endpoint: Endpoint, packets: list[bytes]) -> None:
+    """Encryption that is not offered is declined by N, and the login goes on in clear."""
+    async with await Frontend.connect(endpoint.address) as client:
+        for packet in packets:
+            await client.send(packet)
+            assert await client.receive_byte() == b"N"
+        await client.authenticate(**endpoint.login)
+        assert await client.value("SELECT 1") == "1"
+
+
+@pytest.mark.asyncio
+@pytest.mark.parametrize(
+    "packets",
     [[ssl_request()], [gssenc_request()], [ssl_request(), gssenc_request()]],
     ids=["SSL", "GSS", "both"],
 )

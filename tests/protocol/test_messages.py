@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import LocalProtocolError, ProxyError, RemoteProtocolError, UnknownModelError
@@ -65,6 +65,7 @@ def body_of(message: bytes, kind: int) -> bytes:
 
 
 class TestRoundTrips:
+    @settings(deadline=None)
     @given(names, names, st.lists(oids, max_size=4))
     def test_parse(self, name: bytes, text: bytes, types: list[int]) -> None:
         """A Parse is what a client writes, and comes back from its bytes."""
@@ -76,11 +77,13 @@ class TestRoundTrips:
         assert (message.name, message.text) == (name, text)
         assert message.encode() == written
 
+    @settings(deadline=None)
     @given(binds)
     def test_bind(self, message: Bind) -> None:
         """What encode writes, decode reads."""
         assert Bind.decode(body_of(message.encode(), t.BIND)) == message
 
+    @settings(deadline=None)
     @given(names, names, values, st.lists(int16s, max_size=3), st.lists(int16s, max_size=3))
     def test_bind_of_a_client(
         self,
@@ -102,23 +105,27 @@ class TestRoundTrips:
         assert message.result_formats == tuple(results)
         assert message.encode() == written
 
+    @settings(deadline=None)
     @given(names, int32s)
     def test_execute(self, portal: bytes, row_limit: int) -> None:
         """What encode writes, decode reads."""
         message = Execute(portal, row_limit)
         assert Execute.decode(body_of(message.encode(), t.EXECUTE)) == message
 
+    @settings(deadline=None)
     @given(st.sampled_from((STATEMENT, PORTAL)), names)
     def test_describe_and_close(self, target: int, name: bytes) -> None:
         """What is written, `target_and_name` reads."""
         assert target_and_name(body_of(describe(target, name), t.DESCRIBE)) == (target, name)
         assert target_and_name(body_of(close(target, name), t.CLOSE)) == (target, name)
 
+    @settings(deadline=None)
     @given(row_descriptions)
     def test_row_description(self, message: RowDescription) -> None:
         """What encode writes, decode reads."""
         assert RowDescription.decode(body_of(message.encode(), t.ROW_DESCRIPTION)) == message
 
+    @settings(deadline=None)
     @given(values)
     def test_rows(self, row: list[bytes | None]) -> None:
         """A DataRow's values are read, NULL apart from the empty string."""
@@ -128,12 +135,14 @@ class TestRoundTrips:
         ]
         assert row_values(struct.pack("!h", len(row)) + b"".join(fields)) == row
 
+    @settings(deadline=None)
     @given(st.lists(st.tuples(st.integers(1, 255), names), max_size=6))
     def test_report(self, fields: list[tuple[int, bytes]]) -> None:
         """What encode_report writes, report_fields reads."""
         body = body_of(encode_report(t.ERROR_RESPONSE, fields), t.ERROR_RESPONSE)
         assert report_fields(body) == fields
 
+    @settings(deadline=None)
     @given(st.binary(min_size=8, max_size=260))
     def test_cancel_request(self, key: bytes) -> None:
         """What encode writes, decode reads; its length counts itself."""
@@ -141,6 +150,7 @@ class TestRoundTrips:
         assert struct.unpack("!ii", packet[:8]) == (len(packet), t.CANCEL_REQUEST)
         assert CancelRequest.decode(packet) == CancelRequest(key)
 
+    @settings(deadline=None)
     @given(st.dictionaries(names.filter(bool), names))
     def test_startup(self, parameters: dict[bytes, bytes]) -> None:
         """Every parameter is read, and the packet is kept as it came."""
@@ -151,6 +161,7 @@ class TestRoundTrips:
         assert message.parameters == parameters
         assert message.packet is packet
 
+    @settings(deadline=None)
     @given(values)
     def test_text_parameters(self, row: list[bytes | None]) -> None:
         """Text parameters are written as a client writes them."""
@@ -166,6 +177,7 @@ class TestRoundTrips:
         assert command_complete(b"DROP MODEL") == wire.frame("C", b"DROP MODEL\0")
 
 
+@settings(deadline=None)
 @given(row_descriptions, st.data())
 def test_renamed(message: RowDescription, data: st.DataObject) -> None:
     """The first columns stay as they are but for the new names; the others go."""
@@ -201,6 +213,7 @@ hostile_bodies = st.binary(max_size=60) | st.lists(
 
 
 @pytest.mark.parametrize("name", DECODERS)
+@settings(deadline=None)
 @given(body=hostile_bodies)
 @example(body=b"")
 @example(body=b"\0\0" + b"\xff" * 40)
@@ -212,6 +225,7 @@ def test_any_body(name: str, body: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", ["parse", "bind", "execute", "target", "description", "row"])
+@settings(deadline=None)
 @given(data=st.data())
 def test_a_body_cut_short(name: str, data: st.DataObject) -> None:
     """A body that ends too early never reads as a whole one."""
@@ -325,12 +339,14 @@ class TestWritersRefuse:
 
 
 class TestReports:
+    @settings(deadline=None)
     @given(st.binary(max_size=40))
     def test_any_fields(self, body: bytes) -> None:
         """A hostile ErrorResponse is read without an error: no terminator, no SQLSTATE, no end."""
         fields = report_fields(body)
         assert sum(1 + len(value) for _, value in fields) <= len(body)
 
+    @settings(deadline=None)
     @given(
         st.text(max_size=20),
         st.none() | st.text(max_size=20),

@@ -81,7 +81,8 @@ class Client:
     @property
     def everything(self) -> bytes:
         """What went up and what was handed over, in the order in which it came."""
-        parts, before = [], 0
+        parts: list[bytes] = []
+        before = 0
         for position, kind, body in self.frames:
             parts += (self.sent[before:position], frame(chr(kind), body))
             before = position

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import LocalProtocolError, RemoteProtocolError
@@ -31,6 +31,7 @@ class Longer(bytes):
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_integers_round_trip(name: str, data: st.DataObject) -> None:
     """Every integer of the range is written as `struct` writes it, and read back."""
@@ -44,6 +45,7 @@ def test_integers_round_trip(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", WRITERS)
+@settings(deadline=None)
 @given(data=st.data())
 def test_an_integer_out_of_range_is_refused(name: str, data: st.DataObject) -> None:
     """No integer wraps round: a wrapped length would let data become messages."""
@@ -53,6 +55,7 @@ def test_an_integer_out_of_range_is_refused(name: str, data: st.DataObject) -> N
         write(value)
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_cstring(value: bytes) -> None:
     """A string is read back; one that holds a NUL is refused before a byte is written."""
@@ -65,6 +68,7 @@ def test_cstring(value: bytes) -> None:
         assert reader.take(reader.remaining) == b"after"
 
 
+@settings(deadline=None)
 @given(st.integers(0, 255), st.binary())
 def test_frame(kind: int, body: bytes) -> None:
     """A frame is its type, a length that counts itself, and the body."""
@@ -87,6 +91,7 @@ def test_the_longest_frame() -> None:
     assert frame(ord("Q"), body) == b"Q\x7f\xff\xff\xffx"
 
 
+@settings(deadline=None)
 @given(st.none() | st.binary())
 def test_value(value: bytes | None) -> None:
     """A value is its length and its bytes, NULL is -1; `skip_value` passes over just that."""
@@ -122,6 +127,7 @@ READS: dict[str, Callable[[Reader], Any]] = {
 }
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.lists(st.sampled_from(sorted(READS)) | st.integers(-5, 50)))
 def test_any_reads_of_any_bytes(body: bytes, reads: list[str | int]) -> None:
     """Reads give what `struct` finds there or RemoteProtocolError, and never pass the end."""

@@ -164,9 +164,14 @@ async def test_nothing_in_the_schema_is_without_comment(
 async def test_every_function_fixes_its_search_path(
     cluster: Cluster, registry: Registry, database: str
 ) -> None:
-    """No function of ml looks names up where its caller says."""
+    """No function of ml looks names up where its caller says.
+
+    ml.vector, which is written into its caller's query, has every name in full instead.
+    """
     paths = cluster.rows(
-        "SELECT DISTINCT proconfig FROM pg_proc WHERE pronamespace = 'ml'::regnamespace", database
+        "SELECT DISTINCT proconfig FROM pg_proc"
+        " WHERE pronamespace = 'ml'::regnamespace AND proname <> 'vector'",
+        database,
     )
     assert paths == [(["search_path=pg_catalog, pg_temp"],)]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import UnsupportedError
@@ -109,6 +109,7 @@ def _ascii_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("name", [*ASCII_TRAILED, "EUC_JP", "EUC_KR", "LATIN1", "WIN1252", "UTF8"])
+@settings(deadline=None)
 @given(text=st.binary(max_size=12))
 @example(text=b"\x87\x90")
 @example(text=b"E'\\''")
@@ -141,6 +142,7 @@ def test_what_cannot_be_written_again(codec: str, text: bytes) -> None:
         check_exact(text, decoded, codec)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20), st.sampled_from(ASCII_TRAILED))
 def test_edited_text_is_read_as_it_was_meant(before: str, after: str, name: str) -> None:
     """What is put between two parts of a statement stands between them in the bytes too."""

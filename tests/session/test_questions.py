@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import UnknownModelError
@@ -63,6 +63,7 @@ class TestPositions:
         """Nothing to map: the bytes need not be touched."""
         assert with_mapped_position(error_with(P="17"), None) is None
 
+    @settings(deadline=None)
     @given(st.binary(max_size=40), st.integers(1, 1000))
     def test_any_body(self, body: bytes, position: int) -> None:
         """Whatever an upstream sends as an error gives one well-formed ErrorResponse."""
@@ -213,6 +214,7 @@ class TestReplies:
         seen = answered(SilentMappedReply(t.PARSE, position_map))(ERROR)
         assert seen == (MOVED if position_map else ERROR)
 
+    @settings(deadline=None)
     @given(st.sampled_from(["utf-8", "cp932"]), st.text(max_size=20))
     def test_failure(self, encoding: str, words: str) -> None:
         """The upstream's error is put in our words; the skip to Sync is the upstream's own."""

@@ -62,6 +62,9 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         self.close()
 
+    def is_closing(self) -> bool:
+        return self.is_closed
+
     def receive(self, data: bytes) -> None:
         """Let bytes arrive."""
         self.protocol.data_received(data)

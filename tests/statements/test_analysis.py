@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import ModelSyntaxError, ProxyError
@@ -48,6 +48,7 @@ async def test_nothing_of_ours(sql: str) -> None:
     assert found.relations == ()
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="aé😀 ';\n-", max_size=30))
 async def test_positions_in_later_statements(before: str) -> None:
     """An error's position counts characters from the beginning of the whole string."""

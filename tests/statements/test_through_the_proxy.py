@@ -41,6 +41,15 @@ def client(endpoint: Endpoint) -> Iterator[psycopg.Connection]:
         yield connection
 
 
+async def logged_in(endpoint: Endpoint, client_encoding: str = "UTF8") -> Frontend:
+    return await Frontend.login(
+        endpoint.address,
+        user=endpoint.user,
+        database=endpoint.database,
+        client_encoding=client_encoding,
+    )
+
+
 # --- types ----------------------------------------------------------------------------------------
 
 # Three classes each, so that PREDICT gives the label itself.
@@ -158,6 +167,17 @@ def test_arrays_of_two_lengths(client: psycopg.Connection) -> None:
     assert client.execute("SELECT 1").fetchone() == (1,)
 
 
+def test_the_reason_why_reading_was_stopped(client: psycopg.Connection) -> None:
+    """A training query that is stopped for its rows tells the reason, not that it was cancelled."""
+    with pytest.raises(psycopg.errors.ArraySubscriptError, match="1 elements instead of 2"):
+        client.execute(
+            "CREATE MODEL ragged USING linear_regression AS"
+            " SELECT array_fill(1.0, ARRAY[CASE WHEN i = 9 THEN 1 ELSE 2 END]) AS v, i AS target"
+            " FROM generate_series(1, 1000000) AS i"
+        )
+    assert client.execute("SELECT 1").fetchone() == (1,)
+
+
 # --- one plan for many sessions -------------------------------------------------------------------
 
 
@@ -217,7 +237,7 @@ async def test_copy_beside_a_statement_of_ours(
     client: psycopg.Connection, endpoint: Endpoint, text: str
 ) -> None:
     """COPY FROM STDIN beside a statement of ours is an error at its place; the session goes on."""
-    async with await Frontend.login(endpoint.address, **endpoint.login) as frontend:
+    async with await logged_in(endpoint) as frontend:
         await frontend.send(query(text))
         answer = await frontend.until("Z")
         (error,) = errors(answer)
@@ -232,7 +252,7 @@ async def test_copy_out_beside_a_statement_of_ours(
     client: psycopg.Connection, endpoint: Endpoint
 ) -> None:
     """COPY TO STDOUT goes through in its place."""
-    async with await Frontend.login(endpoint.address, **endpoint.login) as frontend:
+    async with await logged_in(endpoint) as frontend:
         await frontend.send(
             query("SELECT 1; COPY (SELECT 2) TO STDOUT; SELECT PREDICT(twice, 3); SELECT 4")
         )
@@ -244,7 +264,7 @@ async def test_a_copy_that_fails_before_a_statement_of_ours(
     client: psycopg.Connection, endpoint: Endpoint
 ) -> None:
     """Data sent ahead for a COPY that fails at once do not disturb what follows."""
-    async with await Frontend.login(endpoint.address, **endpoint.login) as frontend:
+    async with await logged_in(endpoint) as frontend:
         await frontend.send(
             query("COPY missing FROM STDIN"),
             copy_data("1\n"),
@@ -282,9 +302,7 @@ async def test_text_that_cannot_be_written_again(
 ) -> None:
     """Such a statement passes as it is if it is ordinary, and is 0A000 if it is ours."""
     twin = b"\x87\x90"  # the other code of a character that Python writes as 0x81E0
-    async with await Frontend.login(
-        endpoint.address, **endpoint.login, client_encoding="SJIS"
-    ) as frontend:
+    async with await logged_in(endpoint, client_encoding="SJIS") as frontend:
         for ordinary in (query, parse):
             await frontend.send(ordinary(b"SELECT 'model " + twin + b"'"), sync())
             answer = await frontend.until("Z", 2 if ordinary is query else 1)

@@ -34,9 +34,9 @@ NAN, INFINITY = math.nan, math.inf
 UTC = dt.UTC
 
 
-def epoch(*parts: int) -> float:
+def epoch(year: int, month: int, day: int, hour: int = 0) -> float:
     """Return the seconds since 1970 of a moment in UTC."""
-    return dt.datetime(*parts, tzinfo=UTC).timestamp()  # type: ignore[misc]
+    return dt.datetime(year, month, day, hour, tzinfo=UTC).timestamp()
 
 
 def real(value: float) -> float:
@@ -149,7 +149,7 @@ def query_of(server: psycopg.Connection, text: str) -> TrainingQuery:
 
 def copied(server: psycopg.Connection, statement: str) -> list[bytes]:
     """Return what COPY sends, one piece for each CopyData."""
-    with server.cursor() as cursor, cursor.copy(statement) as copy:  # type: ignore[arg-type]
+    with server.cursor() as cursor, cursor.copy(statement) as copy:
         return [bytes(piece) for piece in copy]
 
 

@@ -21,7 +21,6 @@ from tests.support.wire import (
     PROTOCOL_3_9999,
     Message,
     frame,
-    gssenc_request,
     query,
     ssl_request,
     startup,
@@ -126,35 +125,6 @@ scripts = [
     Script(
         "SSLRequest",
         (send(ssl_request()), byte(), *first(startup(**plain_startup)), *simple("SELECT 1")),
-        raw=True,
-    ),
-    Script(
-        "GSSENCRequest",
-        (send(gssenc_request()), byte(), *first(startup(**plain_startup)), *simple("SELECT 1")),
-        raw=True,
-    ),
-    Script(
-        "GSSENCRequest, then SSLRequest",
-        (
-            send(gssenc_request()),
-            byte(),
-            send(ssl_request()),
-            byte(),
-            *first(startup(**plain_startup)),
-            *simple("SELECT 1"),
-        ),
-        raw=True,
-    ),
-    Script(
-        "SSLRequest, then GSSENCRequest",
-        (
-            send(ssl_request()),
-            byte(),
-            send(gssenc_request()),
-            byte(),
-            *first(startup(**plain_startup)),
-            *simple("SELECT 1"),
-        ),
         raw=True,
     ),
     Script(
