@@ -163,7 +163,10 @@ def on_both_loops(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
     )
     run.__name__, run.__doc__, run.__module__ = test.__name__, test.__doc__, test.__module__
     loops = [asyncio.new_event_loop, uvloop.new_event_loop]
-    return pytest.mark.parametrize("new_loop", loops, ids=["asyncio", "uvloop"])(run)
+    both: Callable[..., None] = pytest.mark.parametrize(
+        "new_loop", loops, ids=["asyncio", "uvloop"]
+    )(run)
+    return both
 
 
 async def send(end: socket.socket, data: bytes) -> None:

@@ -1,4 +1,4 @@
-"""The lane passes everyday chunks as they are; whatever else comes, its rider gets back untouched."""
+"""The lane passes everyday chunks as they are; its rider gets whatever else comes, untouched."""
 
 from __future__ import annotations
 
@@ -345,24 +345,19 @@ async def test_recalled_with_bytes_under_way() -> None:
 
 @on_both_loops
 async def test_recalled_when_already_handed_back() -> None:
-    """It is handed back once; its lane's next rider rides, or is handed back with nothing lost."""
+    """It is handed back once, with its bytes, and its lane's next rider is left alone."""
     async with Station(capacity=1) as station:
-        for _ in range(50):
+        for number in range(50):
             first = station.rider()
-            await send(first.client, NOTIFICATION)
-            station.wait_blocking(int(station.lane._control[2]) + 1)
+            first.client.send(wire.terminate())
+            station.wait_blocking(2 * number + 1)
             first.recall()
-            assert (await first.handed_back()).what == FROM_CLIENT
+            assert (await first.handed_back()).data == wire.terminate()
             second = station.rider()
             assert second.place == first.place
-            second.client.send(QUERY)
-            if not second.is_off:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.05):
-                        await receive(second.upstream, len(QUERY))
+            await second.goes_up(QUERY)
             second.recall()
-            handed = await second.handed_back()
-            assert handed in (ALONE, Handed(NOTHING, b"", b"Q", IDLE))
+            assert await second.handed_back() == Handed(NOTHING, b"", b"Q", IDLE)
             first.close()
             second.close()
 
