@@ -350,12 +350,13 @@ class Application:
         session.stop_upstream = lambda: self._stop_statement(session.cancel_key)
         session.start(Dispatcher(session, self._services).handle)
 
-    def _stop_statement(self, key: bytes) -> None:
-        """Cancel what a session's backend runs."""
+    def _stop_statement(self, key: bytes) -> asyncio.Task[None]:
+        """Cancel what a session's backend runs; done when the signal has been sent."""
         assert self._cancellation is not None
         task = asyncio.create_task(self._cancellation.deliver(CancelRequest(key)))
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
+        return task
 
     def _session_ended(self, session: Session) -> None:
         self._sessions.discard(session)

@@ -30,6 +30,8 @@ _MAX_HELD_LENGTH = 1 << 30
 _WORTH_A_KERNEL = 2048
 """Bytes from which one compiled call beats the loop below (a call costs about four turns of it)."""
 
+_SHORT = 64
+
 SkipFrames = Callable[[bytes, int, int, int], int]
 """(data, start, stop, kind): offset behind the run of whole frames of `kind` at `start`."""
 
@@ -113,6 +115,16 @@ class ClientStream:
     def buffered(self) -> int:
         """Bytes kept for later."""
         return len(self._tail) + len(self._rest) - self._at
+
+    def short_rest(self) -> bytes:
+        """Return what stands behind `frame` in the same chunk, if it is short; else nothing."""
+        if len(self._rest) - self._at > _SHORT:
+            return b""
+        return self._rest[self._at :]
+
+    def drop_rest(self) -> None:
+        """Forget what `short_rest` returned: it is dealt with."""
+        self._rest, self._at = b"", 0
 
     def keep(self, data: bytes) -> None:
         """Add bytes without looking at them: a statement is being worked on."""

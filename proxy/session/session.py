@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from proxy.errors import AdminShutdownError, ProxyError, RemoteProtocolError, UpstreamError
@@ -141,7 +141,7 @@ class Session:
         self.on_models_committed: Callable[[], None] | None = None
         self.on_cancel: Callable[[], None] | None = None
         self.on_transaction_end: Callable[[], None] | None = None
-        self.stop_upstream: Callable[[], None] = _nothing
+        self.stop_upstream: Callable[[], Awaitable[None]] = _nothing
         self._client_stream = ClientStream(
             self.replies, may_concern_us, _begins_ours, run_end, inspection_limit
         )
@@ -353,6 +353,17 @@ class Session:
             self.replies.sent(reply)
         self._outgoing += message
 
+    def send_rest(self, usual: Mapping[bytes, Sequence[Reply | int]]) -> None:
+        """Send the rest of the client's chunk too, if it is one of those that `usual` knows."""
+        rest = self._client_stream.short_rest()
+        replies = usual.get(rest)
+        if replies is None:
+            return
+        self._client_stream.drop_rest()
+        self.send(rest, replies[0])
+        for reply in replies[1:]:
+            self.send(b"", reply)
+
     def sync(self) -> None:
         """End the extended-query batch that stands for a simple Query; its Z goes to the client."""
         self.send(SYNC_FRAME, t.SYNC)
@@ -524,7 +535,7 @@ def _no_handler(kind: int, body: bytes) -> None:
     raise AssertionError(f"message {kind} of {len(body)} bytes before the session has started")
 
 
-def _nothing() -> None:
+async def _nothing() -> None:
     """Do nothing."""
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,15 +184,25 @@ class Creation:
         text_as_utf8 = session.codec != "utf-8"
         in_copy = query.position_map(text_as_utf8=text_as_utf8)
         limit = self._services.max_training_memory
-        rows = TrainingRows(query, limit, session.stop_upstream, self._tell_rows, session.codec)
+        stopping: list[Awaitable[None]] = []
+
+        def stop() -> None:
+            stopping.append(session.stop_upstream())
+
+        rows = TrainingRows(query, limit, stop, self._tell_rows, session.codec)
         parse, bind, execute, *closes = private_query(
             query.copy(text_as_utf8=text_as_utf8).encode(session.codec)
         )
-        await session.ask(
-            [parse, bind, execute, *closes],
-            position_map=lambda position: in_copy(position) + self._offset,
-            rows=rows,
-        )
+        try:
+            await session.ask(
+                [parse, bind, execute, *closes],
+                position_map=lambda position: in_copy(position) + self._offset,
+                rows=rows,
+            )
+        finally:
+            # A signal that is still under way would stop what the session does next.
+            for errand in stopping:
+                await errand
         if rows.failure is not None:
             raise rows.failure  # the COPY ended before it could be stopped
         return query.dataset(rows.reader.finish(), rows.reader.n_rows)

@@ -44,8 +44,10 @@ from proxy.statements.prepared import (
     PreparedScores,
 )
 from proxy.statements.relations import need_schema
-from proxy.statements.replies import RetaggedExecution, ScoredDescription, ScoredExecution
+from proxy.statements.replies import RetaggedExecution, ScoredDescription
 from proxy.statements.services import Services
+
+_REMEMBERED_PORTALS = 16
 
 _NEVER_RUN = "DO $pgseer$BEGIN RAISE EXCEPTION 'CREATE MODEL is carried out by pgseer'; END$pgseer$"
 
@@ -249,6 +251,7 @@ class ExtendedQuery:
                 session.send(again.encode(), SilentReply(t.PARSE))
             prepared.planned, prepared.catalogue = fresh.planned, fresh.catalogue
             prepared.codec = fresh.codec
+            prepared.bound.clear()
             self._bind_scored(message, prepared)
         except AlreadyAnswered:
             return
@@ -268,10 +271,24 @@ class ExtendedQuery:
             )
             return
         self._services.instruments.statements.of(names.PREDICT).add()
-        bound = BoundScores(statement, formats[: statement.n_visible])
+        bound = self._bound(prepared, message.portal, formats)
         self._ours.portals[message.portal] = bound
         sent = Bind(message.portal, message.statement, message.parameters, formats)
         self._session.send(sent.encode(), t.BIND)
+        self._session.send_rest(bound.usual)
+
+    def _bound(
+        self, prepared: PreparedScores, portal: bytes, formats: tuple[int, ...]
+    ) -> BoundScores:
+        key = (portal, formats)
+        bound = prepared.bound.get(key)
+        if bound is None:
+            if len(prepared.bound) == _REMEMBERED_PORTALS:
+                prepared.bound.clear()
+            statement = prepared.planned.statement
+            bound = BoundScores.of(statement, formats, portal, prepared.codec)
+            prepared.bound[key] = bound
+        return bound
 
     # -- Describe, Execute, Close ----------------------------------------------------------------
 
@@ -285,7 +302,7 @@ class ExtendedQuery:
         if isinstance(ours, PreparedScores):
             reply = ScoredDescription(ours.planned.statement, self._session.codec)
         elif isinstance(ours, BoundScores):
-            reply = ScoredDescription(ours.statement, self._session.codec)
+            reply = ours.description
         else:
             self._relay(t.DESCRIBE, body)
             return
@@ -294,9 +311,12 @@ class ExtendedQuery:
     def _execute(self, body: bytes) -> Awaitable[None] | None:
         bound = self._ours.portals.get(Execute.decode(body).portal)
         if isinstance(bound, BoundScores):
-            rows = bound.statement.rows(bound.formats, self._session.codec)
-            reply = ScoredExecution(rows, bound.statement.splice.original_position)
-            self._session.send(frame(t.EXECUTE, body), reply)
+            if bound.codec == self._session.codec:
+                self._session.send(frame(t.EXECUTE, body), bound.execution)
+            else:
+                self._session.fail(
+                    UnsupportedError("client_encoding has changed since the portal was bound")
+                )
         elif isinstance(bound, PreparedCommand) and isinstance(bound.statement, CreateModel):
             return self._create_model(bound.statement)
         elif isinstance(bound, PreparedCommand):

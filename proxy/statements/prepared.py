@@ -6,12 +6,17 @@ errors about them and their lives are PostgreSQL's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from proxy.protocol import message_types as t
+from proxy.protocol.messages import PORTAL, SYNC_FRAME, Execute, describe
+from proxy.protocol.replies import Reply
 from proxy.registry.catalog import Models
 from proxy.rewrite.plan import PredictQuery
 from proxy.rewrite.statements import CreateModel, DropModel
 from proxy.statements.planning import PlannedQuery
+from proxy.statements.replies import ScoredDescription, ScoredExecution
 from proxy.statements.scoring import ScoredStatement
 
 
@@ -25,6 +30,7 @@ class PreparedScores:
     codec : the client's encoding that it was planned in
     catalogue : the models that it was last compared with; None: those of an open transaction
     described : type names of the scores as a client may have been told; they must not change
+    bound : portals made before, by portal name and result formats
     """
 
     query: PredictQuery
@@ -33,6 +39,7 @@ class PreparedScores:
     codec: str
     catalogue: Models | None
     described: tuple[str, ...]
+    bound: dict[tuple[bytes, tuple[int, ...]], BoundScores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +51,35 @@ class PreparedCommand:
 
 @dataclass(frozen=True, slots=True)
 class BoundScores:
-    """A portal whose rows are scored; `formats` are those of the visible columns."""
+    """A portal whose rows are scored; the same for every Bind with the same formats.
 
-    statement: ScoredStatement
+    Attributes
+    ----------
+    formats : of all upstream columns
+    codec : the client's encoding at Bind
+    usual : how the rests of a batch that clients send behind such a Bind are answered
+    """
+
     formats: tuple[int, ...]
+    codec: str
+    description: ScoredDescription
+    execution: ScoredExecution
+    usual: Mapping[bytes, Sequence[Reply | int]]
+
+    @classmethod
+    def of(
+        cls, statement: ScoredStatement, formats: tuple[int, ...], portal: bytes, codec: str
+    ) -> BoundScores:
+        """Make the portal's replies: they have no state, so one of each is enough."""
+        description = ScoredDescription(statement, codec)
+        rows = statement.rows(formats[: statement.n_visible], codec)
+        execution = ScoredExecution(rows, statement.splice.original_position)
+        described, run = describe(PORTAL, portal), Execute(portal).encode() + SYNC_FRAME
+        usual: dict[bytes, Sequence[Reply | int]] = {
+            described + run: (description, execution, t.SYNC),
+            run: (execution, t.SYNC),
+        }
+        return cls(formats, codec, description, execution, usual)
 
 
 Prepared = PreparedScores | PreparedCommand

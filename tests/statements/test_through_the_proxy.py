@@ -159,12 +159,6 @@ def test_arrays_of_two_lengths(client: psycopg.Connection) -> None:
     with pytest.raises(psycopg.errors.ArraySubscriptError):
         client.execute("SELECT id, PREDICT(wide, ARRAY[x]) FROM points").fetchall()
     assert client.execute("SELECT 1").fetchone() == (1,)
-    with pytest.raises(psycopg.errors.ArraySubscriptError):
-        client.execute(
-            "CREATE MODEL ragged USING linear_regression AS"
-            " SELECT array_fill(x, ARRAY[1 + id % 2]) AS v, y AS target FROM points"
-        )
-    assert client.execute("SELECT 1").fetchone() == (1,)
 
 
 def test_the_reason_why_reading_was_stopped(client: psycopg.Connection) -> None:
