@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any, cast
 
 from proxy.rewrite.statements import DropModel, ModelReference
@@ -32,10 +33,30 @@ def test_two_sessions() -> None:
 
 
 def test_values() -> None:
-    """Commands and portals are values: equal if their parts are."""
+    """Commands are values: equal if their parts are."""
     assert PreparedCommand(DROP.statement) == DROP
-    statement = cast("Any", object())
-    assert BoundScores(statement, (0, 1)) == BoundScores(statement, (0, 1))
+
+
+class Statement:
+    """As much of a ScoredStatement as its portals ask for."""
+
+    n_visible = 2
+    splice = SimpleNamespace(original_position=int)
+
+    def rows(self, formats: tuple[int, ...], codec: str) -> tuple[object, ...]:
+        return (formats, codec)
+
+
+def test_usual_rests() -> None:
+    """Behind a Bind the usual rests of a batch are known, each message with its reply."""
+    bound = BoundScores.of(cast("Any", Statement()), (0, 1, 1), b"p", "utf-8")
+    execute = b"E\x00\x00\x00\x0ap\x00\x00\x00\x00\x00"
+    sync = b"S\x00\x00\x00\x04"
+    described = b"D\x00\x00\x00\x07Pp\x00"
+    assert bound.usual == {
+        described + execute + sync: (bound.description, bound.execution, ord("S")),
+        execute + sync: (bound.execution, ord("S")),
+    }
 
 
 class TestPlanCache:
