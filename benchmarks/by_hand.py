@@ -51,9 +51,14 @@ def time_scoring(
 
 
 def time_training(
-    connection: psycopg.Connection[Any], query: str, features: Sequence[str], target: str
+    connection: psycopg.Connection[Any],
+    query: str,
+    features: Sequence[str],
+    target: str,
+    *,
+    binary: bool,
 ) -> float:
     """Return the seconds from the query to the fitted model."""
     start = time.perf_counter()
-    fit(fetch(connection, query), features, target)
+    fit(fetch(connection, query, binary=binary), features, target)
     return time.perf_counter() - start

@@ -346,7 +346,8 @@ down_messages = st.one_of(
             *(READY, frame("Z", b"T"), frame("Z", b"E")),
         ]
     ),
-    st.builds(frame, st.sampled_from("DDTCZ"), st.binary(max_size=12)),
+    st.builds(frame, st.sampled_from("DTC"), st.binary(max_size=12)),
+    st.builds(frame, st.just("Z"), st.binary(max_size=2)),
 )
 strangers = st.one_of(
     st.sampled_from(
