@@ -52,6 +52,8 @@ LOST = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InterfaceError,
+    # The server's farewell came between two messages of one question, and asyncpg lost its place.
+    asyncpg.InternalClientError,
     OSError,
     TimeoutError,
 )

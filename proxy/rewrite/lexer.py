@@ -58,24 +58,30 @@ class Statement:
 
 
 # Every repetition below is possessive where two alternatives could share characters: a text made to
-# hurt must cost linear time.
+# hurt must cost linear time. Before Python 3.11.5 a possessive group whose last turn fails halfway
+# keeps what that turn had read (gh-106052), so groups that can do so are atomic ones instead.
 _SPACE = r"[ \t\n\r\f\v]"
 _COMMENT = r"--[^\n\r]*+"
 _LETTER = r"A-Za-z_\x80-\U0010ffff"
 # "quotecontinue": a string goes on after whitespace that holds a newline.
 CONTINUATION = (
-    rf"(?:[ \t\f\v]|{_COMMENT})*+[\n\r](?:{_SPACE}++|{_COMMENT}[\n\r])*+'"  # the next opening quote
+    rf"(?:[ \t\f\v]|{_COMMENT})*+[\n\r](?>(?:{_SPACE}++|{_COMMENT}[\n\r])*)'"  # to the next quote
 )
 STANDARD_BODY = r"(?:[^']++|'')*+'"
 ESCAPE_BODY = r"(?:[^'\\]++|''|\\.)*+'"
 _BIT_BODY = r"[^']*+'"
-_DIGITS = r"[0-9](?:_?[0-9])*+"
-_RADIX = r"0[xX](?:_?[0-9a-fA-F])++|0[oO](?:_?[0-7])++|0[bB](?:_?[01])++"
+# A "_" is looked at with what follows it before it is read: for gh-106052, too.
+_DIGITS = r"[0-9](?:[0-9]|(?=_[0-9])_)*+"
+_RADIX = (
+    r"0[xX](?:[0-9a-fA-F]|(?=_[0-9a-fA-F])_)++"
+    r"|0[oO](?:[0-7]|(?=_[0-7])_)++"
+    r"|0[bB](?:[01]|(?=_[01])_)++"
+)
 _TAG = rf"(?:[{_LETTER}][{_LETTER}0-9]*+)?"
 
 
 def _quoted(body: str) -> str:
-    return f"'{body}(?:{CONTINUATION}{body})*+"
+    return f"'{body}(?>(?:{CONTINUATION}{body})*)"
 
 
 def _pattern(*, standard_conforming_strings: bool) -> re.Pattern[str]:

@@ -309,14 +309,18 @@ class Session:
         self.replies.queue.extend(waiting)
         self.client.release()
         self.upstream.release()
-        if what == FROM_CLIENT:
-            self._from_client(data)
-        elif what == FROM_UPSTREAM:
-            self._from_upstream(data)
-        elif what == FOR_UPSTREAM:
-            self._write_upstream(data)
-        elif what == FOR_CLIENT:
-            self._write_client(data)
+        actions = {
+            FROM_CLIENT: self._from_client,
+            FROM_UPSTREAM: self._from_upstream,
+            FOR_UPSTREAM: self._write_upstream,
+            FOR_CLIENT: self._write_client,
+        }
+        try:
+            if what in actions:
+                actions[what](data)
+        except Exception as error:  # noqa: BLE001 - no transport stands behind to close it
+            get_logger(__name__).exception("session failed", database=self.database)
+            self.end(ProxyError(f"internal error: {type(error).__name__}"))
         if self._ending is not None:
             self.end(self._ending)
         else:
@@ -457,8 +461,8 @@ class Session:
         """End the session with a FATAL error."""
         if self._is_ended:
             return
-        if self._ending is None and self._recalled():
-            self._ending = error
+        if self._recalled():
+            self._ending = self._ending or error  # `taken_back` comes here again
             return
         if self._upstream_stream.is_between_messages:
             self.client.write(error_response(error, fatal=True, encoding=self.codec))

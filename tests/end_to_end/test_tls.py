@@ -236,8 +236,11 @@ def test_client_certificates(
             return client_sees(running.address, sslmode="require", **files)
 
         assert seen(ours) == "TLS"
-        assert "SSL error" in seen(another)
-        assert "SSL error" in seen(None)
+        # With TLS 1.3 libpq has sent its StartupMessage by then, and the close may overtake the
+        # alert that says why; PostgreSQL's own refusal has the same two faces.
+        for refused in (another, None):
+            answer = seen(refused)
+            assert "SSL error" in answer or "server closed the connection unexpectedly" in answer
         assert "TLS is required" in client_sees(running.address, sslmode="disable")
         assert seen(ours) == "TLS"
 

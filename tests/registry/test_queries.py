@@ -64,14 +64,16 @@ def test_artefact_beyond_a_value_of_postgres_is_refused(monkeypatch: pytest.Monk
 
 
 @pytest.mark.asyncio
-async def test_show_models_orders_versions_as_numbers(registry: Registry, connect: Connect) -> None:
-    """10.0 comes after 9.0, and the newest is the default."""
+async def test_versions_are_ordered_as_numbers(registry: Registry, connect: Connect) -> None:
+    """10.0 comes after 9.0; it is the default, and so the one that SHOW MODELS shows."""
     connection = connect()
     for _ in range(10):
         store(connection)
-    rows = connection.execute(queries.show_models()).fetchall()
-    assert [str(row[1]) for row in rows] == [f"{n}.0" for n in range(1, 11)]
-    assert [row[2] for row in rows] == [False] * 9 + [True]
+    versions = connection.execute(queries.show_model("churn")).fetchall()
+    assert [str(row[1]) for row in versions] == [f"{n}.0" for n in range(1, 11)]
+    assert [row[2] for row in versions] == [False] * 9 + [True]
+    models = connection.execute(queries.show_models()).fetchall()
+    assert [str(row[1]) for row in models] == ["10.0"]
 
 
 @pytest.mark.asyncio

@@ -201,6 +201,24 @@ async def test_bytes_that_were_there_before() -> None:
         assert await rider.handed_back() == Handed(FROM_UPSTREAM, NOTIFICATION, b"", IDLE)
 
 
+@on_both_loops
+async def test_both_sides_at_once() -> None:
+    """When one side ends the ride the other side's bytes, ready too, are left for the session."""
+    async with Station() as station:
+        rider = station.arrival()
+        await send(rider.client, wire.terminate())
+        await send(rider.upstream, NOTIFICATION)
+        assert rider.board()
+        handed = await rider.handed_back()
+        rider.recall()
+        await station.rider().goes_up(QUERY)
+        assert handed.what in (FROM_CLIENT, FROM_UPSTREAM)
+        unread = lying(rider.near_client) + lying(rider.near_upstream)
+        other = NOTIFICATION if handed.what == FROM_CLIENT else wire.terminate()
+        assert unread == other
+        assert handed.data == (wire.terminate() + NOTIFICATION).replace(other, b"")
+
+
 # --- peers that do not take their bytes ----------------------------------------------------------
 
 

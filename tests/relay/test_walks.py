@@ -115,12 +115,14 @@ class Walker:
     ----------
     waiting : types of the messages that wait, oldest first
     head : where in the ring they begin
+    stale : what lies in the ring's other places: answered messages
     """
 
     LANE = 1
 
-    def __init__(self, waiting: bytes = b"", head: int = 0) -> None:
+    def __init__(self, waiting: bytes = b"", head: int = 0, stale: int = 0) -> None:
         self._ring: NDArray[np.uint8] = np.full((3, RING), 0xEE, np.uint8)
+        self._ring[self.LANE] = stale
         self._head = head
         self._count = len(waiting)
         self.status = 0
@@ -307,6 +309,7 @@ def test_no_more_than_the_ring_holds(head: int) -> None:
     assert walker.from_client(wire.sync() * 2)
     assert walker.from_upstream(READY * RING)
     assert walker.waiting == b""
+    assert not walker.from_upstream(READY)  # though the ring is still full of Syncs
     assert not Walker(head=head).from_client(wire.sync() * (RING + 1))
 
 
@@ -358,6 +361,7 @@ strangers = st.one_of(
 )
 queues = st.lists(st.sampled_from(b"QPBDECS"), max_size=RING).map(bytes)
 heads = st.integers(0, RING - 1)
+stales = st.sampled_from(b"QPBDECS")
 
 
 def chunks(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
@@ -372,24 +376,26 @@ def chunks(messages: st.SearchStrategy[bytes]) -> st.SearchStrategy[bytes]:
 
 
 @settings(deadline=None, max_examples=400)
-@given(chunks(up_messages), queues, heads)
-@example(wire.sync() * 3, b"P" * (RING - 3), 62)
-@example(wire.sync() * 4, b"P" * (RING - 3), 62)
-def test_any_bytes_of_a_client(data: bytes, waiting: bytes, head: int) -> None:
+@given(chunks(up_messages), queues, heads, stales)
+@example(wire.sync() * 3, b"P" * (RING - 3), 62, 0)
+@example(wire.sync() * 4, b"P" * (RING - 3), 62, 0)
+def test_any_bytes_of_a_client(data: bytes, waiting: bytes, head: int, stale: int) -> None:
     """What is taken, and what waits then, is what the oracle says."""
-    walker = Walker(waiting, head)
+    walker = Walker(waiting, head, stale)
     expected = client_oracle(data, waiting)
     assert walker.from_client(data) == (expected is not None)
     assert walker.waiting == (waiting if expected is None else expected)
 
 
 @settings(deadline=None, max_examples=400)
-@given(chunks(down_messages), queues, heads)
-@example(READY, b"", 0)
-@example(DESCRIPTION + ROW + COMPLETE + READY, b"Q", RING - 1)
-def test_any_bytes_of_an_upstream(data: bytes, waiting: bytes, head: int) -> None:
+@given(chunks(down_messages), queues, heads, stales)
+@example(READY, b"", 0, ord("S"))
+@example(COMPLETE, b"", 0, ord("E"))
+@example(COMPLETE, b"", 0, ord("Q"))
+@example(DESCRIPTION + ROW + COMPLETE + READY, b"Q", RING - 1, ord("Q"))
+def test_any_bytes_of_an_upstream(data: bytes, waiting: bytes, head: int, stale: int) -> None:
     """What is taken, what waits then, and the status, are what the oracle says."""
-    walker = Walker(waiting, head)
+    walker = Walker(waiting, head, stale)
     expected = upstream_oracle(data, waiting)
     assert walker.from_upstream(data) == (expected is not None)
     assert (walker.waiting, walker.status) == (expected or (waiting, 0))
