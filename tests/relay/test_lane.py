@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import random
 import socket
 import struct
-import threading
 from pathlib import Path
 
 import pytest
@@ -513,16 +511,24 @@ async def test_stop_of_riders_that_come_off() -> None:
 @on_both_loops
 async def test_after_the_stop() -> None:
     """The thread is gone and so are its descriptors; nobody gets on, and a recall does nothing."""
-    before = sorted(os.listdir("/proc/self/fd"))  # noqa: PTH208 - names only
     async with Station() as station:
-        rider = station.rider()
-        station.lane.stop()
-        assert (await rider.handed_back()) == ALONE
+        lane, rider = station.lane, station.rider()
+        descriptors, thread = (lane._epoll, lane._wake, lane._notify), lane._thread
+        assert thread is not None
+        assert all(map(is_of_epoll, descriptors))
+        lane.stop()
+        assert await rider.handed_back() == ALONE
         rider.recall()
         assert not rider.board()
-        station.lane.stop()
-        assert "pgseer relay" not in {thread.name for thread in threading.enumerate()}
-    assert sorted(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+        lane.stop()
+        assert not any(map(is_of_epoll, descriptors))
+        assert not thread.is_alive()
+
+
+def is_of_epoll(descriptor: int) -> bool:
+    """Say whether a descriptor is open and one of eventpoll's or eventfd's."""
+    place = Path(f"/proc/self/fd/{descriptor}")
+    return place.is_symlink() and str(place.readlink()).startswith("anon_inode:[event")
 
 
 @on_both_loops
