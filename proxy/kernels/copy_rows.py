@@ -1,4 +1,4 @@
-r"""Decode the CopyData frames of a binary COPY, or DataRows, into growing columns.
+r"""Decode the CopyData frames of a binary COPY into growing columns.
 
 Owns the walk over header, tuples and trailer; leaves growth, and the words of an error, to
 `proxy.rewrite.columns`, which calls again after it has made room.
@@ -7,7 +7,6 @@ Owns the walk over header, tuples and trailer; leaves growth, and the words of a
     header         'PGCOPY\n\377\r\n\0' Int32(flags) Int32(size of extension) extension
     tuple          Int16(columns), for each column Int32(size or -1) bytes
     trailer        Int16(-1)
-    DataRow   (B)  Byte1('D') Int32(length) tuple
 """
 
 from __future__ import annotations
@@ -54,12 +53,11 @@ BEYOND_CODE = -2
 
 BEFORE_HEADER, IN_TUPLES, AFTER_END = range(3)  # phases of the stream
 
-# The mutable state: where in the stream, how full the dictionary is, and the frames' type.
-PHASE, ROWS, ENTRIES, ARENA_USED, FRAME_TYPE = range(5)
-STATE_SIZE = 5
+# The mutable state: where in the stream, and how full the dictionary is.
+PHASE, ROWS, ENTRIES, ARENA_USED = range(4)
+STATE_SIZE = 4
 
-COPY_DATA = ord("d")
-DATA_ROW = ord("D")
+_COPY_DATA = ord("d")
 _SIGNATURE_WORD = np.uint64(int.from_bytes(b"PGCOPY\n\xff", "big"))
 _SIGNATURE_TAIL = (ord("\r"), ord("\n"), 0)
 _HEADER_SIZE = 19
@@ -280,7 +278,7 @@ def read_copy(
     entries: NDArray[np.int64],
     arena: NDArray[np.uint8],
 ) -> tuple[int, int, int, int, int]:
-    """Store the leading whole frames of a range.
+    """Store the leading whole CopyData frames of a range.
 
     Parameters
     ----------
@@ -306,7 +304,7 @@ def read_copy(
     """
     position = max(start, 0)
     stop = min(stop, buffer.size)
-    while position + 5 <= stop and load_uint8(buffer, position) == state[FRAME_TYPE]:
+    while position + 5 <= stop and load_uint8(buffer, position) == _COPY_DATA:
         end = position + 1 + load_int32(buffer, position + 1)
         if end < position + 5:
             return position, fields.BAD_FRAME, 0, 0, state[ROWS]

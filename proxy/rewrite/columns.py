@@ -216,7 +216,6 @@ class TrainingReader:
     ----------
     columns : the columns of the COPY, in their order
     max_categories_kept : distinct values of a TEXT column that get a code of their own
-    are_data_rows : the rows come as DataRows in binary, without COPY's header and trailer
 
     Notes
     -----
@@ -224,13 +223,7 @@ class TrainingReader:
     can (mremap), and is trimmed at the end: the peak is at most 1.25 times the data.
     """
 
-    def __init__(
-        self,
-        columns: Sequence[InputColumn],
-        max_categories_kept: int = 65536,
-        *,
-        are_data_rows: bool = False,
-    ) -> None:
+    def __init__(self, columns: Sequence[InputColumn], max_categories_kept: int = 65536) -> None:
         self._columns = tuple(columns)
         self._limits = (max_categories_kept, _MAX_ARENA_SIZE)
         self._plan = np.zeros((len(columns), 3), np.int64)
@@ -247,11 +240,6 @@ class TrainingReader:
         self._note_addresses()
         self._counts = np.zeros(len(columns), np.int64)
         self._state = np.zeros(copy_rows.STATE_SIZE, np.int64)
-        self._state[copy_rows.FRAME_TYPE] = copy_rows.COPY_DATA
-        self._are_data_rows = are_data_rows
-        if are_data_rows:
-            self._state[copy_rows.FRAME_TYPE] = copy_rows.DATA_ROW
-            self._state[copy_rows.PHASE] = copy_rows.IN_TUPLES
         self._dictionary = _Dictionary.empty()
 
     @property
@@ -304,7 +292,7 @@ class TrainingReader:
         RemoteProtocolError
             The trailer of the COPY has not come.
         """
-        if not self._are_data_rows and self._state[copy_rows.PHASE] != copy_rows.AFTER_END:
+        if self._state[copy_rows.PHASE] != copy_rows.AFTER_END:
             raise RemoteProtocolError("COPY data ended before their trailer")
         n_rows = self.n_rows
         self._resize(n_rows)

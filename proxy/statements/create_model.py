@@ -1,8 +1,8 @@
 """CREATE MODEL: read in the client's session, train in another process, store in the session.
 
-Owns the order: what can be refused is refused before a row is read; the rows come by one SELECT in
-binary; while the training process works the backend waits, so that whatever stops a statement stops
-this one too; the model is stored by a call in the client's own transaction.
+Owns the order: what can be refused is refused before a row is read; the rows come by one COPY;
+while the training process works the backend waits, so that whatever stops a statement stops this
+one too; the model is stored by a call in the client's own transaction.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ class Creation:
     async def _read(self, query: TrainingQuery) -> Dataset:
         session = self._session
         text_as_utf8 = session.codec != "utf-8"
-        in_select = query.position_map(text_as_utf8=text_as_utf8)
+        in_copy = query.position_map(text_as_utf8=text_as_utf8)
         limit = self._services.max_training_memory
         stopping: list[Awaitable[None]] = []
 
@@ -191,12 +191,12 @@ class Creation:
 
         rows = TrainingRows(query, limit, stop, self._tell_rows, session.codec)
         parse, bind, execute, *closes = private_query(
-            query.select(text_as_utf8=text_as_utf8).encode(session.codec), binary=True
+            query.copy(text_as_utf8=text_as_utf8).encode(session.codec)
         )
         try:
             await session.ask(
                 [parse, bind, execute, *closes],
-                position_map=lambda position: in_select(position) + self._offset,
+                position_map=lambda position: in_copy(position) + self._offset,
                 rows=rows,
             )
         finally:
@@ -204,7 +204,7 @@ class Creation:
             for errand in stopping:
                 await errand
         if rows.failure is not None:
-            raise rows.failure  # it ended before it could be stopped
+            raise rows.failure  # the COPY ended before it could be stopped
         return query.dataset(rows.reader.finish(), rows.reader.n_rows)
 
     def _tell_rows(self, n_rows: int) -> None:
@@ -342,7 +342,7 @@ class Creation:
 
 
 class TrainingRows(Reply):
-    """Reads the rows into arrays.
+    """Reads the COPY's rows into arrays.
 
     Parameters
     ----------
@@ -368,7 +368,7 @@ class TrainingRows(Reply):
     ) -> None:
         super().__init__(t.EXECUTE)
         self._codec = codec
-        self.reader = TrainingReader([column.input for column in query.columns], are_data_rows=True)
+        self.reader = TrainingReader([column.input for column in query.columns])
         self._limit = limit
         self._stop = stop
         self._report = report

@@ -1,6 +1,6 @@
 """The training query as arrays: which columns it has, how each is fetched, what each becomes.
 
-Owns the table of types. The query runs as it was written, inside a SELECT that casts each column to
+Owns the table of types. The query runs as it was written, inside a COPY that casts each column to
 float8, float8[] or text; reading the rows is left to `rewrite.columns`.
 """
 
@@ -180,14 +180,10 @@ class TrainingQuery:
         made = (*columns[: places[0]], _as_target(target), *columns[places[0] + 1 :])
         return cls(made, places[0], query, query_start)
 
-    _PREFIX = "SELECT "
+    _PREFIX = "COPY (SELECT "
 
-    def select(self, *, text_as_utf8: bool) -> str:
-        """Return the SELECT that fetches every column, to be asked for in binary.
-
-        Rows in binary cost the backend a fifth less than a COPY in binary (measured: 0.59 s of
-        processor time against 0.74 s for a million rows of 11 numbers).
-        """
+    def copy(self, *, text_as_utf8: bool) -> str:
+        """Return the COPY that fetches every column in binary."""
         return f"{self._head(text_as_utf8=text_as_utf8)}{self.query.text}{self._tail()}"
 
     def _head(self, *, text_as_utf8: bool) -> str:
@@ -202,11 +198,11 @@ class TrainingQuery:
 
     def _tail(self) -> str:
         names = ", ".join(f"c{index}" for index in range(len(self.columns)))
-        return f"\n) AS pgseer ({names})"
+        return f"\n) AS pgseer ({names})) TO STDOUT (FORMAT binary)"
 
-    def position_map(self, *, text_as_utf8: bool) -> PositionInSelect:
-        """Return the way from a position in `select` back to the client's text."""
-        return PositionInSelect(self, len(self._head(text_as_utf8=text_as_utf8)))
+    def position_map(self, *, text_as_utf8: bool) -> PositionInCopy:
+        """Return the way from a position in `copy` back to the client's text."""
+        return PositionInCopy(self, len(self._head(text_as_utf8=text_as_utf8)))
 
     def dataset(self, values: Sequence[ColumnValues], n_samples: int) -> Dataset:
         """Return the rows as the engine takes them."""
@@ -218,14 +214,14 @@ class TrainingQuery:
 
 
 @dataclass(frozen=True, slots=True)
-class PositionInSelect:
-    """Maps a 1-based position in the SELECT to one in the client's statement."""
+class PositionInCopy:
+    """Maps a 1-based position in the COPY to one in the client's statement."""
 
     query: TrainingQuery
     head: int
 
     def __call__(self, position: int) -> int:
-        """Return the position in the client's statement; one in our own head is the first."""
+        """Return the position in the client's statement; one in the COPY's head is the first."""
         inside = max(1, min(position - self.head, len(self.query.query.text)))
         return self.query.query.original_position(inside) + self.query.query_start
 

@@ -286,7 +286,7 @@ async def test_a_training_that_is_stopped(
     """A CancelRequest makes it canceled, be it in reading or in fitting; until then it shows."""
     metrics = await asyncio.to_thread(Metrics, http_port)
     rows, condition = {
-        "reading": (3_000_000, "state = 'active' AND query LIKE '%AS pgseer (c0%'"),
+        "reading": (3_000_000, "state = 'active' AND query ILIKE '%COPY%'"),
         "fitting": (50_000, "wait_event = 'advisory'"),
     }[phase]
     async with (

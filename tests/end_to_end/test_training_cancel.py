@@ -26,7 +26,7 @@ async def holds(other: Frontend, pid: int, condition: str = "true") -> bool:
 
 async def until_reading(other: Frontend, pid: int) -> None:
     """Wait until the session's backend sends the training rows."""
-    condition = "state = 'active' AND query LIKE '%AS pgseer (c0%'"
+    condition = "state = 'active' AND query ILIKE '%COPY%'"
     await until_true(lambda: holds(other, pid, condition))
 
 

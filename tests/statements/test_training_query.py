@@ -147,12 +147,9 @@ def query_of(server: psycopg.Connection, text: str) -> TrainingQuery:
     return TrainingQuery.of(columns, edited(text, []), 0)
 
 
-AROUND = ("COPY (", ") TO STDOUT (FORMAT binary)")
-
-
 def copied(server: psycopg.Connection, statement: str) -> list[bytes]:
-    """Return the rows as a binary COPY sends them, one piece for each CopyData."""
-    with server.cursor() as cursor, cursor.copy(f"{AROUND[0]}{statement}{AROUND[1]}") as copy:
+    """Return what COPY sends, one piece for each CopyData."""
+    with server.cursor() as cursor, cursor.copy(statement) as copy:
         return [bytes(piece) for piece in copy]
 
 
@@ -196,7 +193,7 @@ def test_values(server: psycopg.Connection, case: Case) -> None:
     literals = ", ".join(f"(($${text}$$)::{case.sql_type})" for text, _ in case.values)
     query = query_of(server, f"SELECT v, 1 AS target FROM (VALUES {literals}) AS t(v)")
     assert query.columns[0].kind is case.kind
-    rows = read(copied(server, query.select(text_as_utf8=False)), query)
+    rows = read(copied(server, query.copy(text_as_utf8=False)), query)
     assert len(rows) == len(case.values)
     for (text, expected), (value, target) in zip(case.values, rows, strict=True):
         assert same(value, expected), (text, value)
@@ -207,7 +204,7 @@ def test_values(server: psycopg.Connection, case: Case) -> None:
 def test_null(server: psycopg.Connection, case: Case) -> None:
     """A NULL of any type arrives as a NULL."""
     query = query_of(server, f"SELECT NULL::{case.sql_type} AS v, 1 AS target")
-    ((value, _),) = read(copied(server, query.select(text_as_utf8=False)), query)
+    ((value, _),) = read(copied(server, query.copy(text_as_utf8=False)), query)
     assert value is None or (isinstance(value, float) and math.isnan(value))
 
 
@@ -224,7 +221,8 @@ def test_scoring_reads_what_training_read(
         feature = FeatureSignature("v", column.kind.value, column.sql_type, width)
         before, after = cast_around(feature, text_as_utf8=text_as_utf8)
         scored = f"SELECT {before}v{after}, 1::float8 FROM ({query.query.text}) AS t"
-        ((value, _),) = read(copied(server, scored), query)
+        copy = f"COPY ({scored}) TO STDOUT (FORMAT binary)"
+        ((value, _),) = read(copied(server, copy), query)
         assert same(value, expected), (text, value)
 
 
@@ -252,7 +250,7 @@ def test_every_other_type_is_text(server: psycopg.Connection) -> None:
     assert len(names) > 60
     for (name,) in names:
         query = query_of(server, f"SELECT NULL::{name} AS v, 1 AS target")
-        read(copied(server, query.select(text_as_utf8=False)), query)
+        read(copied(server, query.copy(text_as_utf8=False)), query)
 
 
 def test_hostile_search_path(server: psycopg.Connection) -> None:
@@ -265,7 +263,7 @@ def test_hostile_search_path(server: psycopg.Connection) -> None:
     server.execute("SET search_path = evil, pg_catalog")
     try:
         query = query_of(server, "SELECT DATE '1970-01-02' AS d, 'x'::name AS n, 3 AS target")
-        rows = read(copied(server, query.select(text_as_utf8=True)), query)
+        rows = read(copied(server, query.copy(text_as_utf8=True)), query)
     finally:
         server.execute("RESET search_path")
     assert rows == [[DAY, "x", 3.0]]
@@ -277,7 +275,7 @@ def test_a_comment_at_the_end(server: psycopg.Connection, end: str) -> None:
     text = f'SELECT 1 AS "{{}}", 2 AS c0, 3 AS "a"" b", 4 AS target {end}'
     query = query_of(server, f"{text}\n")
     query = TrainingQuery(query.columns, query.target, edited(text, []), 0)
-    rows = read(copied(server, query.select(text_as_utf8=False)), query)
+    rows = read(copied(server, query.copy(text_as_utf8=False)), query)
     assert rows == [[1.0, 2.0, 3.0, 4.0]]
 
 
@@ -289,7 +287,7 @@ def test_text_as_utf8(server: psycopg.Connection, encoding: str) -> None:
         query = query_of(server, r"SELECT U&'\8868\793A' AS v, 'a'::name AS w, 1 AS target")
     server.execute(f"SET client_encoding TO {encoding}")
     try:
-        rows = read(copied(server, query.select(text_as_utf8=True)), query)
+        rows = read(copied(server, query.copy(text_as_utf8=True)), query)
     finally:
         server.execute("SET client_encoding TO UTF8")
     assert rows[0][:2] == (["表示", "a"] if encoding == "SJIS" else ["naïve", "é"])
@@ -323,9 +321,9 @@ def test_positions(server: psycopg.Connection, query: str, text_as_utf8: bool) -
     training = TrainingQuery.of(columns, create.query_rewritten, create.query_start)
     server.execute('CREATE TEMP TABLE IF NOT EXISTS t (a int, "default" int)')
     with pytest.raises(psycopg.errors.UndefinedColumn) as caught:
-        copied(server, training.select(text_as_utf8=text_as_utf8))
+        copied(server, training.copy(text_as_utf8=text_as_utf8))
     position = int(caught.value.diag.statement_position or 0)
-    mapped = training.position_map(text_as_utf8=text_as_utf8)(position - len(AROUND[0]))
+    mapped = training.position_map(text_as_utf8=text_as_utf8)(position)
     assert statement[mapped - 1 :].startswith("nowhere")
 
 
@@ -430,11 +428,9 @@ def test_the_reader_takes_what_is_sent(server: psycopg.Connection) -> None:
         " timestamptz 'epoch' + i * interval '1 s' AS t, i AS target"
         " FROM generate_series(1, 1000) AS i",
     )
-    reader = TrainingReader([column.input for column in query.columns], are_data_rows=True)
-    first, *others, trailer = copied(server, query.select(text_as_utf8=False))
-    assert trailer == b"\xff\xff"
-    for row in (first[19:], *others):  # a tuple of COPY is the body of a DataRow
-        message = b"D" + struct.pack("!i", len(row) + 4) + row
+    reader = TrainingReader([column.input for column in query.columns])
+    for piece in copied(server, query.copy(text_as_utf8=False)):
+        message = b"d" + struct.pack("!i", len(piece) + 4) + piece
         assert reader.feed(message, 0, len(message)) == len(message)
     dataset = query.dataset(reader.finish(), reader.n_rows)
     number, boolean, category, array, time = dataset.features
