@@ -45,6 +45,8 @@ from proxy.statements.training_query import TrainingQuery, training_column
 from proxy.workers.frames import Progress
 from proxy.workers.pool import TrainedArtifact
 
+CANCELED = "canceling statement due to user request"
+
 _NOTICE_INTERVAL_S = 2.0
 _VIGIL_AFTER_S = 0.1
 """A training shorter than this is over before anybody could stop it."""
@@ -97,6 +99,7 @@ class Creation:
         self._shows_notices = True
         self._shows_warnings = True
         self._lock_timeout = b"0"
+        self._is_cancelled = False
         self._told_at_s = time.monotonic()
 
     async def run(self) -> None:
@@ -107,9 +110,19 @@ class Creation:
         query = await self._training_query()
         with self._services.instruments.training(self._statement.algorithm):
             started_s = time.monotonic()
-            dataset = await self._read(query)
+            self._session.on_cancel = self._note_cancel
+            try:
+                dataset = await self._read(query)
+            finally:
+                self._session.on_cancel = None
+            if self._is_cancelled:
+                # PostgreSQL ignores a cancel that finds it between two messages of ours.
+                raise QueryCanceledError(CANCELED)
             trained = await self._train(parameters, dataset)
             await self._store(query, trained, parameters, time.monotonic() - started_s)
+
+    def _note_cancel(self) -> None:
+        self._is_cancelled = True
 
     # -- before the first row --------------------------------------------------------------------
 
@@ -238,7 +251,7 @@ class Creation:
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # the session itself ends
-            raise QueryCanceledError("canceling statement due to user request") from None
+            raise QueryCanceledError(CANCELED) from None
         finally:
             self._session.on_cancel = None
             if not work.done():
