@@ -50,7 +50,6 @@ class ClientStream:
     Attributes
     ----------
     inspects_extended : hand over every Parse, Bind, Describe, Execute and Close too
-    inspects_all : hand over every Query too
     is_broken : a length was impossible: all that follows goes on as it comes
     """
 
@@ -66,7 +65,6 @@ class ClientStream:
         "_skip_frames",
         "_tail",
         "frame",
-        "inspects_all",
         "inspects_extended",
         "is_broken",
         "passive",
@@ -94,7 +92,6 @@ class ClientStream:
         self.is_broken = False
         self.frame: tuple[int, bytes] | None = None
         self.inspects_extended = False
-        self.inspects_all = False
         self.passive = False
         self.terminated = False
 
@@ -108,7 +105,6 @@ class ClientStream:
             or self.is_broken
             or self.terminated
             or self.inspects_extended
-            or self.inspects_all
         )
 
     @property
@@ -220,11 +216,7 @@ class ClientStream:
         if end > size:
             self._hold(data, position, end - position)
             return False
-        if (
-            self._concerns(data[position + 5 : end])
-            or (kind == t.PARSE and self.inspects_extended)
-            or self.inspects_all
-        ):
+        if self._concerns(data[position + 5 : end]) or (kind == t.PARSE and self.inspects_extended):
             self._stop(data, position, end, kind)
             return True
         return False

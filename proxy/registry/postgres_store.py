@@ -145,11 +145,7 @@ class Registry:
                 statement_cache_size=0,
             )
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
-            raise UpstreamRefusedError(
-                f'the registry cannot reach database "{address.database}" as role "{address.user}"',
-                detail=str(error) or type(error).__name__,
-                hint="Models are kept there with the credentials that pgseer was started with.",
-            ) from error
+            raise self._unreachable(error) from error
 
     async def artefact(self, entry: ModelEntry) -> Model:
         """Return the model of `entry`, ready to score.
@@ -252,8 +248,15 @@ class Registry:
             self.mark_stale()
         return self._connection
 
-    async def _connect(self) -> asyncpg.Connection:
+    def _unreachable(self, error: Exception) -> UpstreamRefusedError:
         address = self._address
+        return UpstreamRefusedError(
+            f'the registry cannot reach database "{address.database}" as role "{address.user}"',
+            detail=str(error) or type(error).__name__,
+            hint="Models are kept there with the credentials that pgseer was started with.",
+        )
+
+    async def _connect(self) -> asyncpg.Connection:
         connection = await self.connect()
         try:
             await connection.execute(SET_SEARCH_PATH)
@@ -261,11 +264,7 @@ class Registry:
             self._hears_changes = await self._listen(connection)
         except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
             _terminate(connection)
-            raise UpstreamRefusedError(
-                f'the registry cannot reach database "{address.database}" as role "{address.user}"',
-                detail=str(error) or type(error).__name__,
-                hint="Models are kept there with the credentials that pgseer was started with.",
-            ) from error
+            raise self._unreachable(error) from error
         except BaseException:
             _terminate(connection)
             raise

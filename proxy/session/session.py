@@ -184,10 +184,6 @@ class Session:
         """Ask for every Parse, Bind, Describe, Execute and Close, or no longer."""
         self._client_stream.inspects_extended = wanted
 
-    def inspect_all(self, *, wanted: bool) -> None:
-        """Ask for every Query and Parse too, whatever its text, or no longer."""
-        self._client_stream.inspects_all = wanted
-
     def _from_client(self, data: bytes) -> None:
         stream = self._client_stream
         if self._task is not None:

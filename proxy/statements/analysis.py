@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.errors import ModelSyntaxError, ProxyError
-from proxy.rewrite.edits import Edit, EditedText, edited
+from proxy.rewrite.edits import EditedText
 from proxy.rewrite.lexer import TokenKind, split_statements, tokenize
 from proxy.rewrite.plan import Passthrough, Plan
 from proxy.rewrite.planner import analyse
@@ -70,18 +70,6 @@ class Analysis:
             + (_BYTES_PER_CHARACTER * len(part.sql) if part.is_edited else 8 * len(part.sql))
             for part in self.parts
         )
-
-    def qualified(self) -> EditedText:
-        """Return the whole string with the schema before every such relation."""
-        edits = []
-        for part in self.parts:
-            if part.qualified is not None:
-                pieces = tuple(
-                    replace(piece, source=piece.source + part.start)
-                    for piece in part.qualified.pieces
-                )
-                edits.append(Edit(part.start, part.start + len(part.sql), pieces))
-        return edited(self.sql, edits)
 
 
 class Analyses:

@@ -212,9 +212,9 @@ def test_what_is_handed_over() -> None:
     assert client.frames == [(len(wire.query("SELECT 0")), t.QUERY, b"SELECT predict(m)\0")]
 
 
-@pytest.mark.parametrize("wanted", ["inspects_extended", "inspects_all", "passive"])
+@pytest.mark.parametrize("wanted", ["inspects_extended", "passive"])
 def test_what_is_handed_over_on_demand(wanted: str) -> None:
-    """Every message of the extended protocol, every statement, or nothing: as the session asks."""
+    """Every message of the extended protocol, or nothing: as the session asks."""
     data = wire.query("SELECT 1") + extended + wire.close_portal() + wire.sync() + wire.query("x")
     ours = wire.query("SELECT predict(m)")
     for cut in (len(data), 7, 1):
@@ -223,7 +223,7 @@ def test_what_is_handed_over_on_demand(wanted: str) -> None:
         for start in range(0, len(data + ours), cut):
             client.feed((data + ours)[start : start + cut])
         handed = bytes(kind for _, kind, _ in client.frames)
-        expected = {"inspects_extended": b"PBDECQ", "inspects_all": b"QPQQ", "passive": b""}
+        expected = {"inspects_extended": b"PBDECQ", "passive": b""}
         assert handed == expected[wanted]
         assert client.everything == data + ours
 

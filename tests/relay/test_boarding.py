@@ -253,10 +253,6 @@ def inspection(platform: Platform) -> None:
     platform.session.inspect_extended(wanted=True)
 
 
-def full_inspection(platform: Platform) -> None:
-    platform.session.inspect_all(wanted=True)
-
-
 def the_end(platform: Platform) -> None:
     platform.session.end(ProxyError("over"))
 
@@ -277,7 +273,6 @@ CHANGES = [
     terminate,
     changed_models,
     inspection,
-    full_inspection,
     the_end,
 ]
 

@@ -85,19 +85,21 @@ async def test_an_error_is_made_anew() -> None:
 
 
 async def test_qualified() -> None:
-    """Our relations get their schema, in every statement; the way back is to the character."""
+    """Our relations get their schema in every statement; the way back is to the character."""
     sql = "SELECT 'é' FROM ml_models; UPDATE t SET a = 1; SELECT * FROM ml_models x, ml_models"
     found = await analysed(sql)
     assert found.relations == ("ml_models",)
-    edited = found.qualified()
-    assert edited.text == sql.replace("FROM ml_models", "FROM ml.ml_models").replace(
-        ", ml_models", ", ml.ml_models"
-    )
-    for word in ("'é'", "UPDATE", "x,", "a = 1"):
-        assert edited.original_position(edited.text.index(word) + 1) == sql.index(word) + 1
-    last = edited.text.rindex("ml_models")
-    assert edited.original_position(last + 1) == sql.rindex("ml_models") + 1
-    assert edited.original_position(len(edited.text) + 1) == len(sql) + 1
+    first, between, last = found.parts
+    assert between.qualified is None
+    for part in (first, last):
+        edited = part.qualified
+        assert edited is not None
+        assert edited.text == part.sql.replace("FROM ml_models", "FROM ml.ml_models").replace(
+            ", ml_models", ", ml.ml_models"
+        )
+        position = edited.text.rindex("ml_models")
+        assert edited.original_position(position + 1) == part.sql.rindex("ml_models") + 1
+        assert edited.original_position(len(edited.text) + 1) == len(part.sql) + 1
 
 
 async def test_standard_conforming_strings() -> None:
