@@ -32,14 +32,10 @@ from proxy.protocol.authentication import (
     encode_mechanisms,
 )
 from proxy.protocol.messages import StartupMessage
-from proxy.protocol.scram import (
-    KEY_BYTES,
-    RecoveredKey,
-    ScramClient,
-    ScramKeys,
-    ScramServer,
-    Verifier,
-)
+from proxy.protocol.scram.client import ScramClient
+from proxy.protocol.scram.credentials import RecoveredKey
+from proxy.protocol.scram.keys import KEY_BYTES, ScramKeys, Verifier
+from proxy.protocol.scram.server import ScramServer
 from proxy.protocol.wire import frame, int32
 from proxy.session.session import LoggedIn
 from proxy.tls import certificate_hash

@@ -19,14 +19,11 @@ from proxy.protocol.authentication import (
     decode_mechanisms,
     encode_mechanisms,
 )
-from proxy.protocol.scram import (
-    SCRAM_SHA_256,
-    SCRAM_SHA_256_PLUS,
-    Password,
-    ScramClient,
-    ScramServer,
-    Verifier,
-)
+from proxy.protocol.scram.client import ScramClient
+from proxy.protocol.scram.credentials import Password
+from proxy.protocol.scram.grammar import SCRAM_SHA_256, SCRAM_SHA_256_PLUS
+from proxy.protocol.scram.keys import Verifier
+from proxy.protocol.scram.server import ScramServer
 
 SASL, CONTINUE, FINAL, OK = 10, 11, 12, 0
 UPSTREAM_CERTIFICATE, PROXY_CERTIFICATE = b"upstream's hash", b"proxy's hash"
