@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
-import ssl
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +29,7 @@ from proxy.protocol.messages import CancelRequest, StartupMessage
 from proxy.registry.postgres_store import Registries
 from proxy.relay.lane import ExpressLane
 from proxy.server import FrontDoor, Server
+from proxy.service_connections import ServiceConnector
 from proxy.session.session import LoggedIn, Session
 from proxy.settings import Listener, Settings, UpstreamAddress
 from proxy.statements.dispatcher import Dispatcher
@@ -265,27 +265,24 @@ class Application:
 
     def _shared_services(self, connector: Connector) -> Services:
         registries = Registries(
-            self._address,
+            self._service_connector(connector),
             artefact_budget_bytes=self.settings.ml.model_cache_size,
-            ssl=self._service_tls(connector),
-            connect_timeout_s=self.settings.pgseer.server_connect_timeout,
         )
         self.instruments.read_model_cache_bytes = registries.count_cached_bytes
         workers = TrainingPool(self.settings.ml.training_workers)
         return Services(registries, workers, self.settings.ml.max_training_memory, self.instruments)
 
-    def _service_tls(self, connector: Connector) -> ssl.SSLContext | str:
-        """Return what the service connections use: as the sessions do, by asyncpg's own words."""
-        mode = self.settings.pgseer.server_tls_sslmode
-        if self._address.is_socket or connector.context is None:
-            return "disable"
-        return connector.context if TlsMode.parse(mode).is_required else mode
+    def _service_connector(self, connector: Connector) -> ServiceConnector:
+        """Return what makes the service connections, in the ways in which sessions' are made."""
+        ways = tuple(connector.context if tls else None for tls in connector.attempts())
+        return ServiceConnector(connector.address, ways, connector.timeout_s)
 
     def _start_lane(self) -> None:
         listener = self.settings.pgseer
         if listener.express_lane and ExpressLane.is_supported():
             self._lane = ExpressLane(listener.max_client_conn)
             self._lane.start()
+            self._services.instruments.settle = self._lane.settle
 
     async def _close_services(self) -> None:
         if self._lane is not None:
@@ -301,9 +298,7 @@ class Application:
             certificate = leaf_certificate(listener.client_tls_cert_file)
         verifiers = None
         if listener.auth == "scram":
-            verifiers = Verifiers(
-                self._address, self._service_tls(connector), listener.server_connect_timeout
-            ).verifier_of
+            verifiers = Verifiers(self._service_connector(connector)).verifier_of
         return LoginPolicy(connector, verifiers, certificate)
 
     def _door(self) -> FrontDoor:

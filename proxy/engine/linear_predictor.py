@@ -1,43 +1,24 @@
 """The flat form of preprocessing and a linear estimator, for scoring row batches fast.
 
-Owns the sums: a slope for each numeric input, a table for each category, a constant. What a score
-means (value, log-odds) is left to `model`.
+Owns the program that the kernel `linear` runs: a slope for each numeric input, a table for each
+category, a constant; and the sums that overflow there. What a score means is the caller's choice.
 
-A row's score is the same, bit for bit, alone and in any batch: the order of a row's additions
-depends on nothing but the model. BLAS products do not promise that.
+A row's score is the same, bit for bit, alone and in any batch: see the kernel.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxy.engine.arrays import Flags, Matrix, Vector
-from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder, table_index
-
-NARROW = 16
-"""Up to so many inputs one column after the other is faster than one row after the other."""
+from proxy.engine.arrays import Matrix, Vector
+from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder
+from proxy.kernels import linear as kernel
 
 # Powers of two that bring any product of two float64 into range: 1024 - 600 + 1024 - 500 < 1024.
 INPUT_EXPONENT, SLOPE_EXPONENT = -600, -500
-
-
-@dataclass(frozen=True, slots=True)
-class _Table:
-    """What a category adds to each output, by place of `table_index`."""
-
-    column: int
-    n_categories: int
-    weights: Matrix
-    first_output: tuple[float, ...]
-
-    def place(self, raw: float) -> int:
-        """Return `table_index` of one value, in Python."""
-        if raw != raw:  # noqa: PLR0124  NaN, and cheaper than math.isnan
-            return self.n_categories + 2
-        return int(min(max(raw, -1.0), float(self.n_categories)) + 1.0)
 
 
 class LinearPredictor:
@@ -47,113 +28,157 @@ class LinearPredictor:
         self.width = len(encoders)
         self.n_outputs = len(coef)
         self.constant = intercept
-        self.slopes = np.zeros((self.n_outputs, self.width))
-        self.indicator_weights = np.zeros((self.n_outputs, self.width))
-        self.imputed = np.zeros(self.width)
-        self.minimum = np.zeros(self.width)
-        self.maximum = np.zeros(self.width)
-        self._tables: list[_Table] = []
+        self._numbers: list[tuple[int, NumberEncoder]] = []
+        self._tables: list[tuple[int, Matrix]] = []
+        slopes, null_weights = [], []
         first = 0
         for j, encoder in enumerate(encoders):
-            self._flatten(j, encoder, coef[:, first : first + encoder.n_columns])
+            own = coef[:, first : first + encoder.n_columns]
             first += encoder.n_columns
-        self._finish()
-
-    def _flatten(self, j: int, encoder: InputEncoder, coef: Matrix) -> None:
-        if isinstance(encoder, CategoryEncoder):
-            padded = np.hstack([coef, np.zeros((self.n_outputs, 1))])  # slot -1 weighs nothing
-            weights = np.ascontiguousarray(padded[:, encoder.slot_table()])
-            n_categories = len(encoder.categories)
-            self._tables.append(_Table(j, n_categories, weights, tuple(weights[0].tolist())))
-            return
-        assert isinstance(encoder, NumberEncoder)
-        self.slopes[:, j] = coef[:, 0]
-        if encoder.has_indicator:
-            self.indicator_weights[:, j] = coef[:, 1]
-        self.imputed[j] = encoder.imputed
-        self.minimum[j], self.maximum[j] = encoder.minimum, encoder.maximum
-
-    def _finish(self) -> None:
-        categorical = {table.column for table in self._tables}
-        self._numeric = [j for j in range(self.width) if j not in categorical]
-        self._first_slopes = [(j, float(self.slopes[0, j])) for j in self._numeric]
-        self._first_constant = float(self.constant[0])
-        self._is_narrow = self.width <= NARROW
-
-    def score_row(self, row: Sequence[float]) -> float:
-        """Return the first output of one row of Python floats; what `scores` returns, sooner."""
-        if not self._is_narrow:
-            return float(self.scores(np.array([row]))[0, 0])
-        z = self._first_constant
-        for j, slope in self._first_slopes:
-            z += row[j] * slope
-        for table in self._tables:
-            z += table.first_output[table.place(row[table.column])]
-        if z - z == 0.0:
-            return z
-        with np.errstate(all="ignore"):
-            return float(self._careful(np.array([row]))[0, 0])
+            if isinstance(encoder, CategoryEncoder):
+                padded = np.hstack([own, np.zeros((self.n_outputs, 1))])  # slot -1 weighs nothing
+                self._tables.append((j, padded[:, encoder.slot_table()]))
+                continue
+            self._numbers.append((j, encoder))
+            slopes.append(own[:, 0])
+            null_weights.append(own[:, 1] if encoder.has_indicator else np.zeros(self.n_outputs))
+        self._slopes = _side_by_side(slopes, self.n_outputs)
+        self._null_weights = _side_by_side(null_weights, self.n_outputs)
+        self._whole = LinearScorer(self, range(self.width))
 
     def scores(self, raw: Matrix) -> Matrix:
         """Return the (n_outputs, n) scores of a C-contiguous (n, width) raw matrix; never NaN."""
-        with np.errstate(all="ignore"):
-            z = self._sum(raw, raw)
-            wrong = ~np.isfinite(z)
-            if wrong.any():
-                rows = np.flatnonzero(wrong.any(axis=0))
-                z[:, rows] = self._careful(raw[rows])
-        return z
+        return self._whole.sums(raw)
 
-    def _sum(self, values: Matrix, codes: Matrix) -> Matrix:
-        """Return constant + slopes * values + tables[codes]; both (n, width), often the same."""
-        z = np.empty((self.n_outputs, len(values)))
-        z[:] = self.constant[:, None]
-        if self._is_narrow:
-            for j in self._numeric:
-                z += values[:, j] * self.slopes[:, j, None]
-        elif self._numeric:
-            for k in range(self.n_outputs):
-                z[k] += np.vecdot(values, self.slopes[k])
-        for table in self._tables:
-            places = table_index(codes[:, table.column], table.n_categories)
-            z += table.weights.take(places, axis=1)
-        return z
+    def scorer(
+        self,
+        sources: Sequence[int],
+        recodings: Sequence[Vector | None],
+        meaning: int,
+        class_index: int | None,
+    ) -> LinearScorer:
+        """Return what scores rows whose columns are not those of the raw matrix.
 
-    def _careful(self, raw: Matrix) -> Matrix:
-        """Return the scores of rows with missing, infinite or enormous values."""
-        missing = np.isnan(raw)
-        repaired = self._repair(raw, missing)
-        z = self._sum(repaired, raw)
-        for j in self._numeric:
-            if missing[:, j].any():
-                z += missing[:, j] * self.indicator_weights[:, j, None]
-        wrong = ~np.isfinite(z)
-        if wrong.any():
-            rows = np.flatnonzero(wrong.any(axis=0))
-            z[:, rows] = np.where(wrong[:, rows], self._rescaled(repaired[rows]), z[:, rows])
-        return z
+        Parameters
+        ----------
+        sources : for each raw column the column of the values, or `kernels.linear.NOT_GIVEN`
+        recodings : for each raw column None, or the raw code for each code of a category's values
+        meaning, class_index : as in `kernels.linear`
+        """
+        return LinearScorer(self, sources, recodings, meaning, class_index)
 
-    def _repair(self, raw: Matrix, missing: Flags) -> Matrix:
-        repaired = raw.copy()
-        for j in self._numeric:
-            column = repaired[:, j]
-            column[missing[:, j]] = self.imputed[j]
-            column[column == np.inf] = self.maximum[j]
-            column[column == -np.inf] = self.minimum[j]
-        # A row product runs over the codes too, with slope 0: a NULL's NaN would spoil it.
-        repaired[:, [table.column for table in self._tables]] = 0.0
-        return repaired
+    def program(
+        self,
+        sources: Sequence[int],
+        recodings: Sequence[Vector | None],
+        meaning: int,
+        class_index: int,
+    ) -> tuple[NDArray[np.int64], Vector]:
+        """Return the program and its weights, laid out as in `kernels.linear`."""
+        words = [self.n_outputs, len(self._numbers), len(self._tables), meaning, class_index]
+        words += [sources[j] for j, _ in self._numbers]
+        ends = [(each.imputed, each.minimum, each.maximum) for _, each in self._numbers]
+        parts = [self.constant, np.array(ends).ravel()]
+        parts += [self._slopes.ravel(), self._null_weights.ravel()]
+        size = sum(len(part) for part in parts)
+        for j, weights in self._tables:
+            weights = _recoded(weights, recodings[j])
+            words += [sources[j], weights.shape[1] - kernel.EXTRA_PLACES, size]
+            parts.append(weights.ravel())
+            size += weights.size
+        return np.array(words, np.int64), np.concatenate(parts).astype(np.float64)
 
-    def _rescaled(self, raw: Matrix) -> Matrix:
-        """Return sums whose terms overflow, taken where they do not; ±inf only if so large."""
+    def rescaled(self, raw: Matrix) -> Matrix:
+        """Return sums whose terms overflow, taken where they do not; ±inf only if so large.
+
+        Categories and indicators are left out: they are lost beside such terms.
+        """
+        numbers = [j for j, _ in self._numbers]
+        values = raw[:, numbers]
+        for column, (_, encoder) in zip(values.T, self._numbers, strict=True):
+            np.nan_to_num(
+                column,
+                copy=False,
+                nan=encoder.imputed,
+                posinf=encoder.maximum,
+                neginf=encoder.minimum,
+            )
         exponent = INPUT_EXPONENT + SLOPE_EXPONENT
-        small = self._products_only(
-            np.ldexp(raw, INPUT_EXPONENT), np.ldexp(self.slopes, SLOPE_EXPONENT)
-        )
-        return np.ldexp(small + np.ldexp(self.constant, exponent)[:, None], -exponent)
+        values = np.ldexp(values, INPUT_EXPONENT)
+        slopes = np.ldexp(self._slopes, SLOPE_EXPONENT)
+        small = np.zeros((self.n_outputs, len(raw)))
+        for column, slope in zip(values.T, slopes.T, strict=True):
+            small += column * slope[:, None]
+        with np.errstate(over="ignore"):
+            return np.ldexp(small + np.ldexp(self.constant, exponent)[:, None], -exponent)
 
-    def _products_only(self, raw: Matrix, slopes: Matrix) -> Matrix:
-        z = np.zeros((self.n_outputs, len(raw)))
-        for j in self._numeric:
-            z += raw[:, j] * slopes[:, j, None]
-        return z
+
+class LinearScorer:
+    """Scores of rows of values, by a linear model.
+
+    Attributes
+    ----------
+    program, weights : what the kernel runs; whoever runs it elsewhere keeps this object
+    meaning, class_index : what a score is
+    """
+
+    def __init__(
+        self,
+        predictor: LinearPredictor,
+        sources: Sequence[int],
+        recodings: Sequence[Vector | None] = (),
+        meaning: int = kernel.VALUE,
+        class_index: int | None = None,
+    ) -> None:
+        self._predictor = predictor
+        self._sources = tuple(sources)
+        self._recodings = tuple(recodings) or (None,) * len(self._sources)
+        self.meaning = meaning
+        self.class_index = -1 if class_index is None else class_index
+        self.program, self.weights = predictor.program(
+            self._sources, self._recodings, meaning, self.class_index
+        )
+        self._n_numbers = int(self.program[kernel.N_NUMBERS])
+
+    def scores(self, values: Matrix) -> Vector:
+        """Return (n,): the score of each row; a label as its place in the classes."""
+        scores = np.empty(len(values))
+        kernel.finish_rows(self.sums(values), self.meaning, self.class_index, scores)
+        return scores
+
+    def sums(self, values: Matrix) -> Matrix:
+        """Return the (n_outputs, n) sums of C-contiguous rows; never NaN."""
+        sums = np.empty((self._predictor.n_outputs, len(values)))
+        n_wrong = kernel.sum_rows(
+            values, self.program, self.weights, np.empty(self._n_numbers), sums
+        )
+        if n_wrong:
+            wrong = ~np.isfinite(sums)
+            rows = np.flatnonzero(wrong.any(axis=0))
+            rescaled = self._predictor.rescaled(self._raw(values[rows]))
+            sums[:, rows] = np.where(wrong[:, rows], rescaled, sums[:, rows])
+        return sums
+
+    def _raw(self, values: Matrix) -> Matrix:
+        """Return the model's raw matrix; an input that was not given is NaN, so are categories."""
+        raw = np.full((len(values), len(self._sources)), np.nan)
+        for j, source in enumerate(self._sources):
+            if source != kernel.NOT_GIVEN:
+                raw[:, j] = values[:, source]
+        return raw
+
+
+def _side_by_side(columns: list[Vector], n_rows: int) -> Matrix:
+    return np.stack(columns, axis=1) if columns else np.zeros((n_rows, 0))
+
+
+def _recoded(weights: Matrix, codes: Vector | None) -> Matrix:
+    """Return a table by the codes of the values: codes[i] is the model's for their code i.
+
+    The last of `codes` is that of values that they do not know.
+    """
+    if codes is None:
+        return weights
+    places = codes.astype(np.int64) + 1
+    null = weights.shape[1] - 1
+    return np.ascontiguousarray(weights[:, [places[-1], *places, null]])

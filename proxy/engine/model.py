@@ -6,7 +6,7 @@ Owns the meaning of a model's scores: values, probabilities, labels. How it was 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
@@ -15,16 +15,15 @@ import numpy as np
 from proxy.engine.arrays import Codes, Matrix, Vector
 from proxy.engine.columns import FeatureKind, InputFeature
 from proxy.engine.encoders import NumberEncoder
-from proxy.engine.linear_predictor import LinearPredictor
+from proxy.engine.linear_predictor import LinearPredictor, LinearScorer
 from proxy.engine.parameters import Value
 from proxy.engine.preprocessing import Preprocessor
+from proxy.kernels import linear as kernel
 
 __all__ = ["InputFeature", "Model", "ModelTerm", "PredictKind", "Target", "Task"]
 
 Task: TypeAlias = Literal["regression", "binary", "multiclass"]
 PredictKind: TypeAlias = Literal["value", "probability", "label"]
-
-LARGEST_SCORE = 1e300
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,36 +126,53 @@ class Model:
 
     def predict(self, raw: Matrix) -> Vector:
         """Return (n,): the value; of two classes the probability of classes[1]; else the class."""
-        if self.task == "multiclass":
-            return self.predict_class(raw).astype(np.float64)
-        if len(self._checked(raw)) == 1:
-            return np.array([self._predict_row(raw)])
-        z = self.predictor.scores(raw)[0]
-        return z if self.task == "regression" else _logistic(z)
-
-    def _predict_row(self, raw: Matrix) -> float:
-        # One row is the point query's case: numpy's calls on four numbers cost more than the sums.
-        z = self.predictor.score_row(raw[0].tolist())
-        if self.task == "regression":
-            return z
-        if abs(z) > 700.0:
-            return float(_logistic(np.array([z]))[0])
-        return 1.0 / (1.0 + float(np.exp(-z)))
+        meaning = {
+            "regression": kernel.VALUE,
+            "binary": kernel.PROBABILITY,
+            "multiclass": kernel.LABEL,
+        }[self.task]
+        return self._finished(raw, meaning)
 
     def predict_class(self, raw: Matrix) -> Codes:
         """Return (n,) places in `classes`, of the likeliest."""
-        scores = self.predictor.scores(self._checked(raw))
-        if len(scores) == 1:
-            return np.asarray(scores[0] > 0, dtype=np.int64)
-        return np.asarray(scores.argmax(axis=0), dtype=np.int64)
+        return self._finished(raw, kernel.LABEL).astype(np.int64)
 
     def predict_proba(self, raw: Matrix) -> Matrix:
         """Return (n, n_classes) probabilities."""
-        scores = self.predictor.scores(self._checked(raw))
-        if len(scores) == 1:
-            positive = _logistic(scores[0])
-            return np.stack([1.0 - positive, positive], axis=1)
-        return _softmax(scores)
+        sums = self.predictor.scores(self._checked(raw))
+        probability = np.empty((sums.shape[1], len(self.classes)))
+        kernel.probabilities(sums, probability)
+        return probability
+
+    def scorer(
+        self,
+        sources: Sequence[int],
+        recodings: Sequence[Vector | None],
+        output: PredictKind,
+        class_index: int | None,
+    ) -> LinearScorer:
+        """Return what scores rows of values that are not laid out as the raw matrix.
+
+        Parameters
+        ----------
+        sources : for each raw column the column of the values, or -1: not given
+        recodings : for each raw column None, or the raw code for each code of a category's values
+        output : "label" as a place in `classes`
+        class_index : of a probability, into `classes`; None is the most probable class
+        """
+        meaning = {
+            "value": kernel.VALUE,
+            "label": kernel.LABEL,
+            "probability": kernel.PROBABILITY,
+        }[output]
+        if output == "probability" and class_index is None:
+            meaning = kernel.LARGEST_PROBABILITY
+        return self.predictor.scorer(sources, recodings, meaning, class_index)
+
+    def _finished(self, raw: Matrix, meaning: int) -> Vector:
+        scores = np.empty(len(raw))
+        kernel.finish_rows(self.predictor.scores(self._checked(raw)), meaning, 1, scores)
+        return scores
 
     def _checked(self, raw: Matrix) -> Matrix:
         if raw.ndim != 2 or raw.shape[1] != self.input_width:
@@ -198,22 +214,3 @@ def _term_name(element: str, term: str) -> str:
     if not element:
         return term
     return element if term == "value" else f"{element} {term}"
-
-
-def _logistic(z: Vector) -> Vector:
-    with np.errstate(over="ignore"):
-        return np.asarray(1.0 / (1.0 + np.exp(-z)))
-
-
-def _softmax(scores: Matrix) -> Matrix:
-    """Return the (n, n_outputs) probabilities of (n_outputs, n) scores.
-
-    The sum over classes is a loop: numpy's own adds in an order that depends on n.
-    """
-    bounded = np.clip(scores, -LARGEST_SCORE, LARGEST_SCORE)
-    bounded -= bounded.max(axis=0)
-    np.exp(bounded, out=bounded)
-    total = np.zeros(bounded.shape[1])
-    for row in bounded:
-        total += row
-    return np.ascontiguousarray((bounded / total).T)

@@ -28,6 +28,7 @@ WRITABLE_BYTES = types.Array(types.uint8, 1, "C")
 OFFSETS = types.Array(types.int64, 1, "C")
 TABLE = types.Array(types.int64, 2, "C")
 FLOATS = types.Array(types.float64, 1, "C", readonly=True)
+WRITABLE_FLOATS = types.Array(types.float64, 1, "C")
 MATRIX = types.Array(types.float64, 2, "C")
 VOID = types.void
 

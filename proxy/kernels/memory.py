@@ -19,12 +19,15 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np import arrayobj
 from numpy.typing import NDArray
 
 _LITTLE = sys.byteorder == "little"
 # numba's own hints describe an intrinsic as it is written, not as it is called.
 _intrinsic: Any = intrinsic
 _cgutils: Any = cgutils
+_arrayobj: Any = arrayobj
+_types: Any = types
 
 
 def view_bytes(buffer: bytes | bytearray | memoryview) -> NDArray[np.uint8]:
@@ -234,3 +237,60 @@ def put_int32(_typing: Any, _address: Any, _value: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(types.int64, types.int64), generate
+
+
+@_intrinsic
+def get_int64(_typing: Any, _address: Any) -> Any:
+    """Return the int64, in the host's order, at an address; it may be another thread's."""
+
+    def generate(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        word = ir.IntType(64)
+        load = builder.load(builder.inttoptr(arguments[0], word.as_pointer()), align=8)
+        load.volatile = True
+        return load
+
+    return types.int64(types.int64), generate
+
+
+def _array_at(array_type: Any) -> Callable[..., Any]:
+    """Make a view of memory at an address: (address, length of each dimension) -> array.
+
+    numba's `carray` does the same, but not without the reference counts that kernels do without.
+    """
+
+    def typed() -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+            address, *lengths = arguments
+            element = context.get_data_type(array_type.dtype)
+            step = ir.Constant(ir.IntType(64), context.get_abi_sizeof(element))
+            strides = [step]
+            for length in reversed(lengths[1:]):
+                strides.insert(0, builder.mul(strides[0], length))
+            array = _arrayobj.make_array(array_type)(context, builder)
+            _arrayobj.populate_array(
+                array,
+                data=builder.inttoptr(address, element.as_pointer()),
+                shape=lengths,
+                strides=strides,
+                itemsize=step,
+                meminfo=None,
+            )
+            return array._getvalue()  # noqa: SLF001 - numba's proxies have no other way
+
+        return array_type(types.int64, *(types.int64,) * array_type.ndim), generate
+
+    def line(_typing: Any, _address: Any, _length: Any) -> Any:
+        return typed()
+
+    def rectangle(_typing: Any, _address: Any, _rows: Any, _columns: Any) -> Any:
+        return typed()
+
+    wrapped: Callable[..., Any] = _intrinsic(line if array_type.ndim == 1 else rectangle)
+    return wrapped
+
+
+bytes_at = _array_at(_types.Array(types.uint8, 1, "C"))
+int64s_at = _array_at(_types.Array(types.int64, 1, "C"))
+float64s_at = _array_at(_types.Array(types.float64, 1, "C"))
+int64_table_at = _array_at(_types.Array(types.int64, 2, "C"))
+float64_table_at = _array_at(_types.Array(types.float64, 2, "C"))

@@ -12,6 +12,7 @@ from proxy.kernels.copy_rows import STATE_SIZE, read_copy
 from proxy.kernels.dictionary import ENTRY_FIELDS, rehash
 from proxy.kernels.floats import format_float8
 from proxy.kernels.frames import skip_frames
+from proxy.kernels.linear import HEADER_SIZE, finish_rows, probabilities, sum_rows
 from proxy.kernels.memory import view_bytes
 from proxy.kernels.rows import decode_rows
 from proxy.kernels.splice import SLOT_FIELDS, splice_rows
@@ -21,6 +22,7 @@ def warm() -> None:
     """Call every kernel once, with nothing to do."""
     empty = view_bytes(b"")
     out = np.empty(0, np.uint8)
+    out_floats = np.empty(0)
     offsets = np.zeros(1, np.int64)
     matrix = np.empty((0, 0))
     entries = np.empty((0, ENTRY_FIELDS), np.int64)
@@ -32,4 +34,7 @@ def warm() -> None:
     decode_rows(empty, 0, 0, 0, columns, 0, offsets, entries, empty, matrix, offsets, offsets)
     read_copy(empty, 0, 0, columns, 0, (0, 0), offsets, state, 0, offsets, entries, out)
     splice_rows(empty, offsets, offsets, 0, 0, slots, matrix, offsets, empty, 0, out)
+    sum_rows(matrix, np.zeros(HEADER_SIZE, np.int64), out_floats, out_floats, matrix)
+    finish_rows(matrix, 0, 0, out_floats)
+    probabilities(matrix, matrix)
     format_float8(np.zeros(1))

@@ -55,6 +55,7 @@ class _InstrumentCollector(Collector):
 
     def collect(self) -> Iterator[Family]:
         counted = self._instruments
+        counted.settle()
         yield _build_info()
         yield _gauge(names.CLIENT_CONNECTIONS, counted.read_client_connections())
         yield _counter(names.CLIENT_CONNECTIONS_TOTAL, [((), counted.clients)])

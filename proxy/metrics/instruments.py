@@ -119,6 +119,7 @@ class Instruments:
 
     Attributes
     ----------
+    settle : called before each reading, for counts that are kept elsewhere; set by `app`
     read_client_connections, read_model_cache_bytes : asked at each reading; set by `app`
     clients : that were given a place
     clients_rejected : by reason
@@ -131,6 +132,7 @@ class Instruments:
     """
 
     def __init__(self) -> None:
+        self.settle: Callable[[], object] = nothing
         self.read_client_connections: Callable[[], int] = nothing
         self.read_model_cache_bytes: Callable[[], int] = nothing
         self.clients = Count()

@@ -97,15 +97,8 @@ class ClientStream:
 
     @property
     def is_calm(self) -> bool:
-        """Whether it stands between messages and looks at everyday ones only by their type."""
-        return not (
-            self._tail
-            or self._rest
-            or self._skip
-            or self.is_broken
-            or self.terminated
-            or self.inspects_extended
-        )
+        """Whether it stands between messages, with nothing kept."""
+        return not (self._tail or self._rest or self._skip or self.is_broken or self.terminated)
 
     @property
     def buffered(self) -> int:

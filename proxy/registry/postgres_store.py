@@ -15,8 +15,6 @@ from __future__ import annotations
 import asyncio
 import time
 from contextlib import suppress
-from dataclasses import replace
-from ssl import SSLContext
 from typing import Any
 
 import asyncpg
@@ -33,7 +31,8 @@ from proxy.registry.cache import ArtefactCache
 from proxy.registry.catalog import Models
 from proxy.registry.model_version import ModelEntry
 from proxy.registry.schema import migrate
-from proxy.settings.dsn import UpstreamAddress
+from proxy.relay.freshness import Freshness
+from proxy.service_connections import FAILURES, ServiceConnector
 
 CHANNEL = "pgseer_models"
 HEARTBEAT_S = 5.0
@@ -64,38 +63,30 @@ class Registry:
 
     Parameters
     ----------
-    address : the database, and the service credentials
+    connector : to the database
     artefacts : where loaded models are kept; may be shared between databases
-    ssl : as asyncpg takes it, a libpq sslmode or a context
-    connect_timeout_s : for the connection and the login
+
+    Attributes
+    ----------
+    freshness : whether `fresh_models` are still there, for those who cannot ask
     """
 
-    def __init__(
-        self,
-        address: UpstreamAddress,
-        artefacts: ArtefactCache,
-        *,
-        ssl: SSLContext | str = "prefer",
-        connect_timeout_s: float = 15.0,
-    ) -> None:
-        self._address = address
+    def __init__(self, connector: ServiceConnector, artefacts: ArtefactCache) -> None:
+        self._connector = connector
         self._artefacts = artefacts
-        self._ssl = ssl
-        self._connect_timeout_s = connect_timeout_s
         self._lock = asyncio.Lock()
         self._connection: asyncpg.Connection | None = None
         self._is_closed = False
         self._hears_changes = False
         self._backoff = Backoff()
         self._models = Models()
-        # Counters, so that a change which is announced during a load is not lost by it.
-        self._changes = 1
-        self._changes_loaded = 0
-        self._known_good_at_s = 0.0
+        # A count, so that a change which is announced during a load is not lost by it.
+        self.freshness = Freshness()
+        self._changes_loaded = -1
 
     def mark_stale(self) -> None:
         """Have the next `models` read the catalogue again."""
-        self._changes += 1
+        self.freshness.changed()
 
     async def models(self) -> Models:
         """Return the models that are committed, from memory while that is known to be true.
@@ -132,19 +123,9 @@ class Registry:
         UpstreamRefusedError
             It cannot be made.
         """
-        address = self._address
         try:
-            return await asyncpg.connect(
-                host=address.host,
-                port=address.port,
-                user=address.user,
-                password=address.password or None,
-                database=address.database,
-                ssl=self._ssl,
-                timeout=self._connect_timeout_s,
-                statement_cache_size=0,
-            )
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+            return await self._connector.connect()
+        except FAILURES as error:
             raise self._unreachable(error) from error
 
     async def artefact(self, entry: ModelEntry) -> Model:
@@ -171,6 +152,7 @@ class Registry:
         """Let the connection go until the next question: it would keep DROP DATABASE waiting."""
         async with self._lock:
             connection, self._connection = self._connection, None
+            self.freshness.lost()
             if connection is not None:
                 with suppress(*LOST):
                     await connection.close(timeout=HEARTBEAT_TIMEOUT_S)
@@ -179,6 +161,7 @@ class Registry:
         """Let the connection go, for good."""
         self._is_closed = True
         connection, self._connection = self._connection, None
+        self.freshness.lost()
         if connection is not None and not connection.is_closed():
             with suppress(*LOST):
                 await connection.close(timeout=HEARTBEAT_TIMEOUT_S)
@@ -187,8 +170,8 @@ class Registry:
         return (
             self._connection is not None
             and self._hears_changes
-            and self._changes_loaded == self._changes
-            and time.monotonic() - self._known_good_at_s < HEARTBEAT_S
+            and self._changes_loaded == self.freshness.changes
+            and self.freshness.is_good
         )
 
     async def _refresh(self) -> None:
@@ -197,12 +180,13 @@ class Registry:
             await self._fetch("SELECT", timeout_s=HEARTBEAT_TIMEOUT_S)
         else:
             await self._connected()
-        changes = self._changes
+        changes = self.freshness.changes
         if changes != self._changes_loaded or not self._hears_changes:
             rows = await self._fetch(CATALOG)
             self._models = Models(ModelEntry.from_json(row[0]) for row in rows)
             self._changes_loaded = changes
-        self._known_good_at_s = time.monotonic()
+        if self._connection is not None and self._hears_changes:
+            self.freshness.is_good_for(HEARTBEAT_S)
 
     async def _read_artefact(self, entry: ModelEntry) -> bytes:
         async with self._lock:
@@ -249,7 +233,7 @@ class Registry:
         return self._connection
 
     def _unreachable(self, error: Exception) -> UpstreamRefusedError:
-        address = self._address
+        address = self._connector.address
         return UpstreamRefusedError(
             f'the registry cannot reach database "{address.database}" as role "{address.user}"',
             detail=str(error) or type(error).__name__,
@@ -262,7 +246,7 @@ class Registry:
             await connection.execute(SET_SEARCH_PATH)
             await migrate(connection)
             self._hears_changes = await self._listen(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             _terminate(connection)
             raise self._unreachable(error) from error
         except BaseException:
@@ -284,6 +268,7 @@ class Registry:
     def _forget(self, connection: asyncpg.Connection) -> None:
         if self._connection is connection:
             self._connection = None
+            self.freshness.lost()
         _terminate(connection)
 
 
@@ -312,33 +297,20 @@ class Registries:
 
     Parameters
     ----------
-    address : the upstream and the service credentials; its database is the default only
+    connector : to any database of the upstream
     artefact_budget_bytes : of all databases together
     """
 
-    def __init__(
-        self,
-        address: UpstreamAddress,
-        *,
-        artefact_budget_bytes: int,
-        ssl: SSLContext | str = "prefer",
-        connect_timeout_s: float = 15.0,
-    ) -> None:
-        self._address = address
+    def __init__(self, connector: ServiceConnector, *, artefact_budget_bytes: int) -> None:
+        self._connector = connector
         self._artefacts = ArtefactCache(artefact_budget_bytes)
-        self._ssl = ssl
-        self._connect_timeout_s = connect_timeout_s
         self._registries: dict[str, Registry] = {}
 
     def registry(self, database: str) -> Registry:
         """Return the registry of `database`; it connects when it is first asked something."""
         if database not in self._registries:
-            self._registries[database] = Registry(
-                replace(self._address, database=database),
-                self._artefacts,
-                ssl=self._ssl,
-                connect_timeout_s=self._connect_timeout_s,
-            )
+            connector = self._connector.to_database(database)
+            self._registries[database] = Registry(connector, self._artefacts)
         return self._registries[database]
 
     async def rest(self, database: str) -> None:

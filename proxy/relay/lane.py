@@ -11,33 +11,50 @@ import contextlib
 import os
 import threading
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.protocol.replies import Reply
 from proxy.relay import loop as native
-from proxy.relay.system import DATA_WORD, EPOLLIN, EVENT_WORDS, IS_SUPPORTED
-from proxy.relay.walks import RING
+from proxy.relay import state
+from proxy.relay.portals import PORTALS, LaidOut, Luggage, Passage
+from proxy.relay.system import DATA_WORD, EPOLLIN, IS_SUPPORTED
 
-_PLACES = 64
 _STOP_TIMEOUT_S = 5.0
 _STOP_PAUSE_S = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """How a session comes back from the lane.
+
+    Attributes
+    ----------
+    what : of `relay.loop`: NOTHING, FROM_CLIENT, FROM_UPSTREAM, FOR_UPSTREAM, FOR_CLIENT
+    data : the bytes that this is about
+    waiting : the messages that await their answer, oldest first: types, or replies of ours
+    status : the transaction's, as the last ReadyForQuery had it
+    chunks : of answers, that were passed on
+    unnamed : what the unnamed portal is of, if that is ours
+    """
+
+    what: int
+    data: bytes = b""
+    waiting: Sequence[int | Reply] = ()
+    status: int = ord("I")
+    chunks: int = 0
+    unnamed: Passage | None = None
 
 
 class Rider(Protocol):
     """A session, as far as this room needs it."""
 
-    def taken_back(self, what: int, data: bytes, waiting: bytes, status: int) -> None:
-        """Go on by itself.
-
-        Parameters
-        ----------
-        what : of `relay.loop`: NOTHING, FROM_CLIENT, FROM_UPSTREAM, FOR_UPSTREAM, FOR_CLIENT
-        data : the bytes that this is about
-        waiting : types of the messages that await their answer, oldest first
-        status : the transaction's, as the last ReadyForQuery had it
-        """
+    def taken_back(self, handed: HandedBack) -> None:
+        """Go on by itself."""
 
 
 class ExpressLane:
@@ -50,17 +67,10 @@ class ExpressLane:
 
     def __init__(self, capacity: int) -> None:
         self._riders: list[Rider | None] = [None] * capacity
+        self._luggage: list[LaidOut | None] = [None] * capacity
         self._free = list(range(capacity - 1, -1, -1))
-        self._sessions: NDArray[np.int64] = np.zeros((capacity, native.SESSION_FIELDS), np.int64)
-        self._ring: NDArray[np.uint8] = np.zeros((capacity, RING), np.uint8)
         self._is_recalled = [False] * capacity
-        # At most three of a lane are under way (a late recall, then the next rider's two), and one
-        # more stops the thread.
-        self._commands: NDArray[np.int64] = np.zeros((3 * capacity + 1, 2), np.int64)
-        self._handed: NDArray[np.int64] = np.zeros((_PLACES, 3), np.int64)
-        self._handed_bytes: NDArray[np.uint8] = np.zeros(_PLACES * native.BUFFER_SIZE, np.uint8)
-        self._control: NDArray[np.int64] = np.zeros(native.CONTROL_FIELDS, np.int64)
-        self._epoll = self._wake = self._notify = -1
+        self._shared = state.allocate(capacity)
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -74,33 +84,19 @@ class ExpressLane:
         import select  # noqa: PLC0415 - not everywhere has epoll
 
         self._loop = asyncio.get_running_loop()
-        self._epoll = _detached_epoll(select)
-        self._wake = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        self._notify = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-        event: NDArray[np.uint32] = np.zeros(EVENT_WORDS, np.uint32)
-        event[0], event[DATA_WORD:] = EPOLLIN, 0xFFFFFFFF  # the tag WAKE, in two halves
-        native_events = np.zeros(native.MAX_EVENTS * EVENT_WORDS, np.uint32)
-        _add_to_epoll(self._epoll, self._wake, event)
-        arguments = (
-            self._epoll,
-            self._wake,
-            self._notify,
-            self._sessions,
-            self._ring,
-            np.zeros(native.BUFFER_SIZE, np.uint8),
-            native_events,
-            self._commands,
-            self._handed,
-            self._handed_bytes,
-            self._control,
-            np.zeros(EVENT_WORDS, np.uint32),
-            np.ones(1, np.int64),
+        self._shared = self._shared._replace(
+            epoll=_detached_epoll(select),
+            wake=os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),
+            notify=os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK),
         )
+        event = self._shared.event.copy()
+        event[0], event[DATA_WORD:] = EPOLLIN, 0xFFFFFFFF  # the tag WAKE, in two halves
+        _add_to_epoll(self._shared.epoll, self._shared.wake, event)
         self._thread = threading.Thread(
-            target=native.relay, args=arguments, name="pgseer relay", daemon=True
+            target=native.relay, args=(self._shared,), name="pgseer relay", daemon=True
         )
         self._thread.start()
-        self._loop.add_reader(self._notify, self._take_back)
+        self._loop.add_reader(self._shared.notify, self._take_back)
 
     def stop(self) -> None:
         """Have every rider handed back, and stop the thread."""
@@ -116,21 +112,49 @@ class ExpressLane:
             self._take_back()  # the thread waits while all places are taken
             thread.join(_STOP_PAUSE_S)
         self._take_back()
-        self._loop.remove_reader(self._notify)
+        self._loop.remove_reader(self._shared.notify)
         if not thread.is_alive():
-            for descriptor in (self._epoll, self._wake, self._notify):
+            for descriptor in (self._shared.epoll, self._shared.wake, self._shared.notify):
                 os.close(descriptor)
 
-    def adopt(self, rider: Rider, client_fd: int, upstream_fd: int, status: int) -> int | None:
+    def adopt(
+        self,
+        rider: Rider,
+        client_fd: int,
+        upstream_fd: int,
+        status: int,
+        luggage: Luggage | None = None,
+    ) -> int | None:
         """Take a session that awaits nothing; return its lane, None if there is no room."""
         if not self._free or self._thread is None:
             return None
         lane = self._free.pop()
         self._riders[lane] = rider
         self._is_recalled[lane] = False
-        self._sessions[lane] = (client_fd, upstream_fd, 0, 0, 0, status)
+        session = self._shared.sessions[lane]
+        session[:] = 0
+        session[state.CLIENT_FD], session[state.UPSTREAM_FD] = client_fd, upstream_fd
+        session[state.STATUS] = status
+        if luggage is not None:
+            self._stow(lane, luggage)
         self._command(native.ADD, lane)
         return lane
+
+    def settle(self) -> None:
+        """Have the riders' portals count what was done for them so far."""
+        for laid_out in self._luggage:
+            if laid_out is not None:
+                laid_out.settle()
+
+    def _stow(self, lane: int, luggage: Luggage) -> None:
+        rows = self._shared.portals[lane * PORTALS : (lane + 1) * PORTALS]
+        self._luggage[lane] = LaidOut(luggage, rows)
+        session = self._shared.sessions[lane]
+        session[state.N_PORTALS] = len(luggage.passages)
+        if luggage.unnamed is not None:
+            session[state.UNNAMED] = 1 + luggage.passages.index(luggage.unnamed)
+        session[state.FRESHNESS_AT] = luggage.freshness.address
+        session[state.FRESH_CHANGES] = luggage.changes
 
     def recall(self, lane: int) -> None:
         """Have a session handed back; it may be on its way already."""
@@ -139,34 +163,55 @@ class ExpressLane:
             self._command(native.RECALL, lane)
 
     def _command(self, operation: int, lane: int) -> None:
-        place = int(self._control[native.COMMANDS_WRITTEN]) % len(self._commands)
-        self._commands[place] = (operation, lane)
-        self._control[native.COMMANDS_WRITTEN] += 1
-        os.eventfd_write(self._wake, 1)
+        commands, control = self._shared.commands, self._shared.control
+        commands[int(control[state.COMMANDS_WRITTEN]) % len(commands)] = (operation, lane)
+        control[state.COMMANDS_WRITTEN] += 1
+        os.eventfd_write(self._shared.wake, 1)
 
     def _take_back(self) -> None:
         with contextlib.suppress(BlockingIOError):
-            os.eventfd_read(self._notify)
-        control = self._control
-        while control[native.HANDED_READ] != control[native.HANDED_WRITTEN]:
-            place = int(control[native.HANDED_READ]) % _PLACES
-            lane, what, size = (int(value) for value in self._handed[place])
-            start = place * native.BUFFER_SIZE
-            data = self._handed_bytes[start : start + size].tobytes()
-            control[native.HANDED_READ] += 1
-            rider = self._riders[lane]
-            head, count = (int(self._sessions[lane, i]) for i in (native.HEAD, native.WAITING))
-            waiting = bytes(int(self._ring[lane, (head + i) % RING]) for i in range(count))
-            status = int(self._sessions[lane, native.STATUS])
-            self._riders[lane] = None
+            os.eventfd_read(self._shared.notify)
+        control = self._shared.control
+        while control[state.HANDED_READ] != control[state.HANDED_WRITTEN]:
+            place = int(control[state.HANDED_READ]) % state.PLACES
+            lane, what, size = (int(value) for value in self._shared.handed[place])
+            start = place * state.OUT_SIZE
+            data = self._shared.handed_bytes[start : start + size].tobytes()
+            control[state.HANDED_READ] += 1
+            handed = self._handed(lane, what, data)
+            rider, self._riders[lane] = self._riders[lane], None
+            self._luggage[lane] = None
             self._free.append(lane)
             if rider is None:
                 continue
             try:
-                rider.taken_back(what, data, waiting, status)
+                rider.taken_back(handed)
             except Exception as error:  # noqa: BLE001 - one rider's fault must not keep the others
                 context = {"message": "a session that was handed back failed", "exception": error}
                 asyncio.get_running_loop().call_exception_handler(context)
+
+    def _handed(self, lane: int, what: int, data: bytes) -> HandedBack:
+        shared, laid_out = self._shared, self._luggage[lane]
+        session = shared.sessions[lane]
+        places = (session[state.HEAD] + np.arange(session[state.WAITING])) % state.RING
+        kinds: list[int] = shared.ring[lane, places].tolist()
+        waiting: list[int | Reply] = list(kinds)
+        unnamed = None
+        if laid_out is not None:
+            laid_out.settle()
+            for number, owner in enumerate(shared.owners[lane, places].tolist()):
+                if owner:
+                    waiting[number] = laid_out[owner - 1].replies[kinds[number]]
+            if session[state.UNNAMED]:
+                unnamed = laid_out[int(session[state.UNNAMED]) - 1]
+        return HandedBack(
+            what,
+            data,
+            waiting,
+            int(session[state.STATUS]),
+            int(session[state.CHUNKS]),
+            unnamed,
+        )
 
 
 def _detached_epoll(select: object) -> int:

@@ -1,7 +1,7 @@
 """The compiled thread: wait, receive, look, send.
 
 Owns the sessions' sockets while they ride. One thread serves them all; every call is non-blocking.
-Python and the loop speak through three shared arrays and two eventfds:
+Python and the loop speak through shared arrays (`state`) and two eventfds:
 
     commands    Python -> loop   (operation, lane); `wake` says that there are some
     handed      loop -> Python   (lane, what, size) with the bytes beside; `notify` says so
@@ -12,14 +12,35 @@ The counters only grow and each has one writer, so no lock is needed; the eventf
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numba import types
 from numpy.typing import NDArray
 
-from proxy.kernels.compilation import INT64, TABLE, VOID, WRITABLE_BYTES, inner, kernel
+from proxy.kernels.compilation import VOID, inner, kernel
 from proxy.kernels.memory import address_of, copy_bytes
+from proxy.relay.portals import BINDS, NEW_BINDS, NEW_ROWS, PORTALS, ROWS
+from proxy.relay.state import (
+    ACTIVE,
+    BUFFER_SIZE,
+    CHUNKS,
+    CLIENT_FD,
+    COMMANDS_READ,
+    COMMANDS_WRITTEN,
+    HANDED_READ,
+    HANDED_WRITTEN,
+    HEAD,
+    MAX_EVENTS,
+    N_PORTALS,
+    OUT_SIZE,
+    RING,
+    SHARED,
+    STATUS,
+    UNNAMED,
+    UPSTREAM_FD,
+    WAITING,
+    Shared,
+)
 from proxy.relay.system import (
     DATA_WORD,
     EPOLL_CTL_ADD,
@@ -36,10 +57,8 @@ from proxy.relay.system import (
     c_usleep,
     c_write,
 )
-from proxy.relay.walks import NOT_OURS, RING, walk_client, walk_upstream
+from proxy.relay.walks import NOT_OURS, walk_client, walk_upstream
 
-BUFFER_SIZE: Final = 64 * 1024
-MAX_EVENTS: Final = 128
 WAKE: Final = -1
 
 # Operations of a command.
@@ -54,82 +73,45 @@ FROM_UPSTREAM: Final = 2
 FOR_UPSTREAM: Final = 3  # bytes accounted for and not sent yet
 FOR_CLIENT: Final = 4
 
-# Columns of `sessions`.
-CLIENT_FD: Final = 0
-UPSTREAM_FD: Final = 1
-ACTIVE: Final = 2
-HEAD: Final = 3
-WAITING: Final = 4
-STATUS: Final = 5
-SESSION_FIELDS: Final = 6
-
-# Places in `control`.
-COMMANDS_WRITTEN: Final = 0
-COMMANDS_READ: Final = 1
-HANDED_WRITTEN: Final = 2
-HANDED_READ: Final = 3
-CONTROL_FIELDS: Final = 4
-
-_WORDS: Any = types.Array(types.uint32, 1, "C")
-_COUNTERS: Any = types.Array(types.int64, 1, "C")
-_RING: Any = types.Array(types.uint8, 2, "C")
-
 
 @inner
-def _watch(epoll: int, operation: int, fd: int, tag: int, event: NDArray[np.uint32]) -> bool:
+def _watch(shared: Shared, operation: int, fd: int, tag: int) -> bool:
     """Watch a socket or cease to; False if the system refuses."""
+    event = shared.event
     event[0] = EPOLLIN
     event[DATA_WORD] = np.uint32(tag & 0xFFFFFFFF)
     event[DATA_WORD + 1] = np.uint32((tag >> 32) & 0xFFFFFFFF)
-    failed = c_epoll_ctl(np.int32(epoll), np.int32(operation), np.int32(fd), address_of(event))
+    failed = c_epoll_ctl(
+        np.int32(shared.epoll), np.int32(operation), np.int32(fd), address_of(event)
+    )
     return not failed
 
 
 @inner
 def _hand_back(
-    epoll: int,
-    notify: int,
-    lane: int,
-    what: int,
-    start: int,
-    size: int,
-    sessions: NDArray[np.int64],
-    buffer: NDArray[np.uint8],
-    handed: NDArray[np.int64],
-    handed_bytes: NDArray[np.uint8],
-    control: NDArray[np.int64],
-    event: NDArray[np.uint32],
-    one: NDArray[np.int64],
+    shared: Shared, lane: int, what: int, data: NDArray[np.uint8], start: int, size: int
 ) -> None:
-    while control[HANDED_WRITTEN] - control[HANDED_READ] >= handed.shape[0]:
+    """Give a session back, with the bytes data[start:start + size]."""
+    sessions, control = shared.sessions, shared.control
+    while control[HANDED_WRITTEN] - control[HANDED_READ] >= shared.handed.shape[0]:
         c_usleep(np.uint32(50))
     sessions[lane, ACTIVE] = 0
-    _watch(epoll, EPOLL_CTL_DEL, sessions[lane, CLIENT_FD], 0, event)
-    _watch(epoll, EPOLL_CTL_DEL, sessions[lane, UPSTREAM_FD], 0, event)
-    slot = control[HANDED_WRITTEN] % handed.shape[0]
+    _watch(shared, EPOLL_CTL_DEL, sessions[lane, CLIENT_FD], 0)
+    _watch(shared, EPOLL_CTL_DEL, sessions[lane, UPSTREAM_FD], 0)
+    slot = control[HANDED_WRITTEN] % shared.handed.shape[0]
     if size:
-        copy_bytes(buffer, start, handed_bytes, slot * BUFFER_SIZE, size)
-    handed[slot, 0] = lane
-    handed[slot, 1] = what
-    handed[slot, 2] = size
+        copy_bytes(data, start, shared.handed_bytes, slot * OUT_SIZE, size)
+    shared.handed[slot, 0] = lane
+    shared.handed[slot, 1] = what
+    shared.handed[slot, 2] = size
     control[HANDED_WRITTEN] += 1
-    c_write(np.int32(notify), address_of(one), 8)
+    c_write(np.int32(shared.notify), address_of(shared.one), 8)
 
 
 @inner
-def _obey(
-    epoll: int,
-    notify: int,
-    sessions: NDArray[np.int64],
-    buffer: NDArray[np.uint8],
-    commands: NDArray[np.int64],
-    handed: NDArray[np.int64],
-    handed_bytes: NDArray[np.uint8],
-    control: NDArray[np.int64],
-    event: NDArray[np.uint32],
-    one: NDArray[np.int64],
-) -> bool:
+def _obey(shared: Shared) -> bool:
     """Carry out the commands; False is the end."""
+    sessions, control, commands = shared.sessions, shared.control, shared.commands
     while control[COMMANDS_READ] != control[COMMANDS_WRITTEN]:
         place = control[COMMANDS_READ] % commands.shape[0]
         operation, lane = commands[place, 0], commands[place, 1]
@@ -138,114 +120,94 @@ def _obey(
             return False
         if operation == ADD:
             sessions[lane, ACTIVE] = 1
-            watched = _watch(epoll, EPOLL_CTL_ADD, sessions[lane, CLIENT_FD], 2 * lane, event)
-            if watched and _watch(
-                epoll, EPOLL_CTL_ADD, sessions[lane, UPSTREAM_FD], 2 * lane + 1, event
+            if _watch(shared, EPOLL_CTL_ADD, sessions[lane, CLIENT_FD], 2 * lane) and _watch(
+                shared, EPOLL_CTL_ADD, sessions[lane, UPSTREAM_FD], 2 * lane + 1
             ):
                 continue
         elif not sessions[lane, ACTIVE]:
             continue  # handed back before the recall was read
-        _hand_back(
-            epoll, notify, lane, NOTHING, 0, 0, sessions, buffer, handed, handed_bytes,
-            control, event, one,
-        )  # fmt: skip
+        _hand_back(shared, lane, NOTHING, shared.buffer, 0, 0)
     return True
 
 
-@kernel(
-    VOID(
-        *(INT64,) * 3,
-        TABLE,
-        _RING,
-        WRITABLE_BYTES,
-        _WORDS,
-        TABLE,
-        TABLE,
-        WRITABLE_BYTES,
-        _COUNTERS,
-        _WORDS,
-        _COUNTERS,
-    )
-)
-def relay(
-    epoll: int,
-    wake: int,
-    notify: int,
-    sessions: NDArray[np.int64],
-    ring: NDArray[np.uint8],
-    buffer: NDArray[np.uint8],
-    events: NDArray[np.uint32],
-    commands: NDArray[np.int64],
-    handed: NDArray[np.int64],
-    handed_bytes: NDArray[np.uint8],
-    control: NDArray[np.int64],
-    event: NDArray[np.uint32],
-    one: NDArray[np.int64],
-) -> None:
-    """Relay until told to stop.
+@inner
+def _settle(shared: Shared, lane: int, passed_on: bool) -> None:
+    """Count what was done for the session's portals in this chunk, or forget it."""
+    for portal in range(lane * PORTALS, lane * PORTALS + shared.sessions[lane, N_PORTALS]):
+        row = shared.portals[portal]
+        if passed_on:
+            row[BINDS] += row[NEW_BINDS]
+            row[ROWS] += row[NEW_ROWS]
+        row[NEW_BINDS] = row[NEW_ROWS] = 0
 
-    Parameters
-    ----------
-    epoll, wake, notify : file descriptors; `wake` and `notify` are eventfds
-    sessions : (lanes, SESSION_FIELDS)
-    ring : (lanes, RING), see `walks`
-    buffer : (BUFFER_SIZE,), for one chunk
-    events : room for MAX_EVENTS epoll events
-    commands, handed : (places, 2) and (places, 3); handed_bytes: BUFFER_SIZE for each place
-    event, one : scratch: one epoll event, and the number that wakes an eventfd
-    """
+
+@inner
+def _send(shared: Shared, lane: int, column: int, what: int, size: int, written: int) -> None:
+    """Send the chunk, or what was written in its place; hand back what does not go at once."""
+    data = shared.out if written else shared.buffer
+    size = written or size
     flags = np.int32(MSG_DONTWAIT | MSG_NOSIGNAL)
-    while _obey(
-        epoll, notify, sessions, buffer, commands, handed, handed_bytes, control, event, one
-    ):
+    sent = c_send(np.int32(shared.sessions[lane, column]), address_of(data), size, flags)
+    if sent != size:
+        sent = max(sent, 0)
+        _hand_back(shared, lane, what, data, sent, size - sent)
+
+
+@inner
+def _from_client(shared: Shared, lane: int, size: int) -> None:
+    waiting, written, unnamed = walk_client(shared, lane, size)
+    if waiting == NOT_OURS:
+        _hand_back(shared, lane, FROM_CLIENT, shared.buffer, 0, size)
+        return
+    shared.sessions[lane, WAITING] = waiting
+    shared.sessions[lane, UNNAMED] = unnamed
+    _send(shared, lane, UPSTREAM_FD, FOR_UPSTREAM, size, written)
+
+
+@inner
+def _from_upstream(shared: Shared, lane: int, size: int) -> None:
+    sessions = shared.sessions
+    answered, status, written = walk_upstream(shared, lane, size)
+    if sessions[lane, N_PORTALS]:
+        _settle(shared, lane, answered != NOT_OURS)
+    if answered == NOT_OURS:
+        _hand_back(shared, lane, FROM_UPSTREAM, shared.buffer, 0, size)
+        return
+    sessions[lane, CHUNKS] += 1
+    sessions[lane, HEAD] = (sessions[lane, HEAD] + answered) % RING
+    sessions[lane, WAITING] -= answered
+    if status:
+        sessions[lane, STATUS] = status
+    _send(shared, lane, CLIENT_FD, FOR_CLIENT, size, written)
+
+
+@kernel(VOID(SHARED))
+def relay(shared: Shared) -> None:
+    """Relay until told to stop."""
+    sessions, events = shared.sessions, shared.events
+    flags = np.int32(MSG_DONTWAIT | MSG_NOSIGNAL)
+    while _obey(shared):
         count = c_epoll_wait(
-            np.int32(epoll), address_of(events), np.int32(MAX_EVENTS), np.int32(-1)
+            np.int32(shared.epoll), address_of(events), np.int32(MAX_EVENTS), np.int32(-1)
         )
         for number in range(count):
             place = number * EVENT_WORDS + DATA_WORD
             tag = np.int64(events[place]) | (np.int64(events[place + 1]) << 32)
             if tag == WAKE:
-                c_read(np.int32(wake), address_of(buffer), 8)
+                c_read(np.int32(shared.wake), address_of(shared.buffer), 8)
                 continue
             lane, side = int(tag >> 1), int(tag & 1)
             if not sessions[lane, ACTIVE]:
                 continue  # handed back earlier in this turn
             size = c_recv(
-                np.int32(sessions[lane, CLIENT_FD + side]), address_of(buffer), BUFFER_SIZE, flags
+                np.int32(sessions[lane, CLIENT_FD + side]),
+                address_of(shared.buffer),
+                BUFFER_SIZE,
+                flags,
             )
-            what, start = NOTHING, 0
-            head, waiting = sessions[lane, HEAD], sessions[lane, WAITING]
-            if size <= 0:
-                size = 0  # the end, or an error: the event loop will meet it again
+            if size <= 0:  # the end, or an error: the event loop will meet it again
+                _hand_back(shared, lane, NOTHING, shared.buffer, 0, 0)
             elif side == 0:
-                after = walk_client(buffer, size, ring, lane, head, waiting)
-                if after == NOT_OURS:
-                    what = FROM_CLIENT
-                else:
-                    sessions[lane, WAITING] = after
-                    start = c_send(
-                        np.int32(sessions[lane, UPSTREAM_FD]), address_of(buffer), size, flags
-                    )
-                    if start == size:
-                        continue
-                    what = FOR_UPSTREAM
+                _from_client(shared, lane, size)
             else:
-                answered, status = walk_upstream(buffer, size, ring, lane, head, waiting)
-                if answered == NOT_OURS:
-                    what = FROM_UPSTREAM
-                else:
-                    sessions[lane, HEAD] = (head + answered) % RING
-                    sessions[lane, WAITING] = waiting - answered
-                    if status:
-                        sessions[lane, STATUS] = status
-                    start = c_send(
-                        np.int32(sessions[lane, CLIENT_FD]), address_of(buffer), size, flags
-                    )
-                    if start == size:
-                        continue
-                    what = FOR_CLIENT
-            start = max(start, 0)
-            _hand_back(
-                epoll, notify, lane, what, start, size - start, sessions, buffer, handed,
-                handed_bytes, control, event, one,
-            )  # fmt: skip
+                _from_upstream(shared, lane, size)

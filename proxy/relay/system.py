@@ -24,6 +24,7 @@ c_recv: Any = _external("recv", INT64(_INT, INT64, INT64, _INT))
 c_send: Any = _external("send", INT64(_INT, INT64, INT64, _INT))
 c_read: Any = _external("read", INT64(_INT, INT64, INT64))
 c_write: Any = _external("write", INT64(_INT, INT64, INT64))
+c_clock_gettime: Any = _external("clock_gettime", _INT(_INT, INT64))
 c_usleep: Any = _external("usleep", _INT(types.uint32))
 
 IS_SUPPORTED: Final = hasattr(select, "epoll")
@@ -32,6 +33,8 @@ IS_SUPPORTED: Final = hasattr(select, "epoll")
 EVENT_WORDS: Final = 3 if platform.machine() in ("x86_64", "AMD64") else 4
 DATA_WORD: Final = EVENT_WORDS - 2
 
+# Of linux/time.h: the clock of Python's time.monotonic().
+CLOCK_MONOTONIC: Final = 1
 EPOLL_CTL_ADD: Final = 1
 EPOLL_CTL_DEL: Final = 2
 EPOLLIN: Final = 1

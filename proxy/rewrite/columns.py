@@ -126,30 +126,35 @@ class RowDecoder:
     ----------
     n_visible : leading columns, which are stepped over
     columns : the hidden columns, in their order
+
+    Attributes
+    ----------
+    plan, dictionary : what the kernel is told of the columns; they do not change
+    width : values of a row
     """
 
     def __init__(self, n_visible: int, columns: Sequence[HiddenColumn]) -> None:
         self.n_visible = n_visible
         self._columns = tuple(columns)
         widths = [column.width for column in columns]
-        self._width = sum(widths)
-        self._plan = np.array(
+        self.width = sum(widths)
+        self.plan = np.array(
             [
                 (column.kind, len(column.categories) if _is_text(column) else column.width)
                 for column in columns
             ],
             np.int64,
         ).reshape(len(columns), 2)
-        self._dictionary = _Dictionary.of(
+        self.dictionary = _Dictionary.of(
             [[value.encode() for value in column.categories] for column in columns]
         )
         self._smallest_row = _FRAME_HEADER_SIZE + _FIELD_HEADER_SIZE * (n_visible + len(columns))
-        self._most_rows = max(1, _MAX_BATCH_VALUES // max(self._width, 1))
+        self._most_rows = max(1, _MAX_BATCH_VALUES // max(self.width, 1))
         self._allocate(min(64, self._most_rows))
 
     def _allocate(self, capacity: int) -> None:
         self._capacity = capacity
-        self._values = np.empty((capacity, self._width))
+        self._values = np.empty((capacity, self.width))
         self._frame_starts = np.empty(capacity, np.int64)
         self._hidden_starts = np.empty(capacity, np.int64)
 
@@ -172,14 +177,14 @@ class RowDecoder:
         needed = min((stop - start) // self._smallest_row, self._most_rows)
         if needed > self._capacity:
             self._allocate(min(2 * needed, self._most_rows))
-        words = self._dictionary
+        words = self.dictionary
         next_offset, n_rows, visible_size, status, column, detail = decode_rows(
             view_bytes(buffer),
             start,
             stop,
             self.n_visible,
-            self._plan,
-            _SEED,
+            self.plan,
+            SEED,
             words.table,
             words.entries,
             words.arena,
@@ -275,7 +280,7 @@ class TrainingReader:
                 self._limits,
                 self._counts,
                 self._state,
-                _SEED,
+                SEED,
                 words.table,
                 words.entries,
                 words.arena,
@@ -373,8 +378,8 @@ _STREAM_ERRORS = {
     fields.BAD_FRAME: "message with an invalid length",
 }
 
-# Against texts made to collide; a code depends on the order of appearance alone.
-_SEED = secrets.randbits(63)
+SEED = secrets.randbits(63)
+"""Of every dictionary: against texts made to collide. A code depends on the order alone."""
 
 
 class _Dictionary:
@@ -410,7 +415,7 @@ class _Dictionary:
         entries[:, dictionary.START] = np.cumsum(sizes) - sizes
         arena = view_bytes(b"".join(word for _, word in words))
         table = np.empty(1 << (2 * len(words) + 1).bit_length(), np.int64)
-        dictionary.rehash(table, entries, len(words), arena, _SEED)
+        dictionary.rehash(table, entries, len(words), arena, SEED)
         return cls(table, entries, arena)
 
     def double_entries(self) -> None:
@@ -419,7 +424,7 @@ class _Dictionary:
         entries = np.zeros((2 * n_entries, dictionary.ENTRY_FIELDS), np.int64)
         entries[:n_entries] = self.entries
         table = np.empty(4 * n_entries, np.int64)
-        dictionary.rehash(table, entries, n_entries, view_bytes(self.arena.data), _SEED)
+        dictionary.rehash(table, entries, n_entries, view_bytes(self.arena.data), SEED)
         self.table, self.entries = table, entries
 
     def grow_arena(self, needed: int, limit: int) -> None:

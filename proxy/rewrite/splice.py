@@ -60,6 +60,11 @@ class Splicer:
     ----------
     n_visible : columns of a written row
     slots : in any order, no two of one column
+
+    Attributes
+    ----------
+    order : the number of each slot as it was given, by ascending column
+    slots, slots_size, label_offsets, labels : what the kernel is told; they do not change
     """
 
     def __init__(self, n_visible: int, slots: Sequence[Slot]) -> None:
@@ -67,19 +72,19 @@ class Splicer:
         if len(set(indices)) < len(slots) or not set(indices) <= set(range(n_visible)):
             raise LocalProtocolError(f"slots {indices} do not fit {n_visible} columns")
         self._n_visible = n_visible
-        self._order = sorted(range(len(slots)), key=indices.__getitem__)
-        ordered = [slots[number] for number in self._order]
+        self.order = sorted(range(len(slots)), key=indices.__getitem__)
+        ordered = [slots[number] for number in self.order]
         counts = [len(slot.labels) for slot in ordered]
-        self._slots = np.zeros((len(slots), kernel.SLOT_FIELDS), np.int64)
-        self._slots[:, kernel.INDEX] = [slot.index for slot in ordered]
-        self._slots[:, kernel.KIND] = [slot.kind for slot in ordered]
-        self._slots[:, kernel.FIRST_LABEL] = np.cumsum(counts) - counts
-        self._slots[:, kernel.N_LABELS] = counts
+        self.slots = np.zeros((len(slots), kernel.SLOT_FIELDS), np.int64)
+        self.slots[:, kernel.INDEX] = [slot.index for slot in ordered]
+        self.slots[:, kernel.KIND] = [slot.kind for slot in ordered]
+        self.slots[:, kernel.FIRST_LABEL] = np.cumsum(counts) - counts
+        self.slots[:, kernel.N_LABELS] = counts
         labels = [label for slot in ordered for label in slot.labels]
-        self._labels = view_bytes(b"".join(labels))
-        self._label_offsets = np.zeros(len(labels) + 1, np.int64)
-        self._label_offsets[1:] = np.cumsum([len(label) for label in labels])
-        self._slots_size = sum(slot.max_size for slot in slots)
+        self.labels = view_bytes(b"".join(labels))
+        self.label_offsets = np.zeros(len(labels) + 1, np.int64)
+        self.label_offsets[1:] = np.cumsum([len(label) for label in labels])
+        self.slots_size = sum(slot.max_size for slot in slots)
         self._scores = np.empty((len(slots), 64))
 
     def splice(
@@ -105,7 +110,7 @@ class Splicer:
         """
         n_rows = decoded.n_rows
         self._gather(scores, n_rows)
-        size = decoded.visible_size + n_rows * self._slots_size + kernel.SLACK
+        size = decoded.visible_size + n_rows * self.slots_size + kernel.SLACK
         out: NDArray[np.uint8] = np.empty(size, np.uint8)
         written, status, row = kernel.splice_rows(
             view_bytes(buffer),
@@ -113,11 +118,11 @@ class Splicer:
             decoded.hidden_starts,
             n_rows,
             self._n_visible,
-            self._slots,
+            self.slots,
             self._scores,
-            self._label_offsets,
-            self._labels,
-            self._slots_size,
+            self.label_offsets,
+            self.labels,
+            self.slots_size,
             out,
         )
         if status != kernel.OK:
@@ -126,11 +131,11 @@ class Splicer:
 
     def _gather(self, scores: Sequence[NDArray[Any]], n_rows: int) -> None:
         """Put the scores of all slots into one matrix, by ascending column."""
-        if len(scores) != len(self._order):
-            raise LocalProtocolError(f"{len(scores)} scores for {len(self._order)} slots")
+        if len(scores) != len(self.order):
+            raise LocalProtocolError(f"{len(scores)} scores for {len(self.order)} slots")
         if n_rows > self._scores.shape[1]:
-            self._scores = np.empty((len(self._order), 2 * n_rows))
-        for target, number in zip(self._scores, self._order, strict=True):
+            self._scores = np.empty((len(self.order), 2 * n_rows))
+        for target, number in zip(self._scores, self.order, strict=True):
             if scores[number].shape != (n_rows,):
                 raise LocalProtocolError(
                     f"scores of shape {scores[number].shape} for {n_rows} rows"

@@ -27,9 +27,11 @@ from proxy.protocol.messages import (
 )
 from proxy.protocol.replies import Reply, ReplyQueue
 from proxy.protocol.streams import ClientStream, UpstreamStream
-from proxy.relay.lane import ExpressLane
+from proxy.relay.lane import ExpressLane, HandedBack
 from proxy.relay.loop import FOR_CLIENT, FOR_UPSTREAM, FROM_CLIENT, FROM_UPSTREAM
+from proxy.relay.portals import Luggage
 from proxy.rewrite.prefilter import may_concern_us
+from proxy.session.boarding import Boarding
 from proxy.session.encodings import codec_of
 from proxy.session.frames import run_end
 from proxy.session.questions import (
@@ -43,10 +45,6 @@ from proxy.session.questions import (
 
 _KEEP_WHILE_WORKING = 1 << 20
 """Bytes of a client's later messages kept while a statement is worked on; then it must wait."""
-
-_CALM = 2
-"""ReadyForQuery messages in a row, with nothing of ours between, after which a session may ride."""
-_BOARDING_TRIES = 3
 
 _BEGINS_OURS = re.compile(
     rb"\s*(?:create\s+(?:or\s+replace\s+)?|drop\s+|alter\s+|show\s+|describe\s+|evaluate\s+)"
@@ -85,16 +83,14 @@ class Session:
     """
 
     __slots__ = (
-        "_calm_moments",
+        "_boarding",
         "_client_stream",
         "_ending",
         "_handler",
         "_is_ended",
         "_is_leaving",
-        "_lane",
         "_on_end",
         "_outgoing",
-        "_place",
         "_task",
         "_untold",
         "_upstream_stream",
@@ -109,10 +105,12 @@ class Session:
         "on_cancel",
         "on_models_committed",
         "on_transaction_end",
+        "pack",
         "replies",
         "standard_conforming_strings",
         "status",
         "stop_upstream",
+        "unpack",
         "upstream",
         "user",
     )
@@ -141,6 +139,8 @@ class Session:
         self.on_models_committed: Callable[[], None] | None = None
         self.on_cancel: Callable[[], None] | None = None
         self.on_transaction_end: Callable[[], None] | None = None
+        self.pack: Callable[[], Luggage | None] = _no_luggage
+        self.unpack: Callable[[HandedBack], None] = _no_unpacking
         self.stop_upstream: Callable[[], Awaitable[None]] = _nothing
         self._client_stream = ClientStream(
             self.replies, may_concern_us, _begins_ours, run_end, inspection_limit
@@ -159,11 +159,9 @@ class Session:
         self._is_ended = False
         self._on_end = on_end
         may_ride = client.is_plain and login.upstream.is_plain and not login.is_replication
-        self._lane = lane if may_ride else None
+        self._boarding = Boarding(self, lane if may_ride else None)
         self._outgoing = bytearray()
         self._untold: list[bytes] = []
-        self._place: int | None = None
-        self._calm_moments = 0
         self._ending: ProxyError | None = None
 
     def start(self, handler: FrameHandler) -> None:
@@ -198,11 +196,11 @@ class Session:
                 if onward:
                     self._write_upstream(onward)
                 return
-            self._calm_moments = 0
             self._outgoing += onward
             while stream.frame is not None:
                 work = self._handler(*stream.frame)
                 if work is not None:
+                    self._boarding.disturbed()
                     self._task = asyncio.ensure_future(self._work(work))
                     break
                 self._outgoing += stream.receive(b"")
@@ -253,41 +251,21 @@ class Session:
             return
         if self._is_leaving:
             self._leave_if_quiet()
-        elif (
-            self._lane is not None
-            and not self.replies.queue
-            and stream.last_kind == t.READY_FOR_QUERY
-        ):
-            self._calm_moments += 1
-            if self._calm_moments == _CALM:
-                asyncio.get_running_loop().call_soon(self._board, _BOARDING_TRIES)
+        elif not self.replies.queue and stream.last_kind == t.READY_FOR_QUERY:
+            self._boarding.all_answered()
 
     # -- the express lane ------------------------------------------------------------------------
 
-    def _board(self, tries: int) -> None:
-        """Get on the express lane, if the water is still calm."""
-        if self._lane is None or not self._is_calm:
-            self._calm_moments = 0
-            return
-        client, upstream = self.client, self.upstream
-        if not (client.is_written and upstream.is_written):
-            if tries:  # uvloop writes at the end of a turn
-                asyncio.get_running_loop().call_soon(self._board, tries - 1)
-            else:
-                self._calm_moments = 0
-            return
-        client.hold()
-        upstream.hold()
-        self._place = self._lane.adopt(self, client.descriptor, upstream.descriptor, self.status)
-        if self._place is None:
-            client.release()
-            upstream.release()
+    @property
+    def inspects_extended(self) -> bool:
+        """Whether every Parse, Bind, Describe, Execute and Close is handed over."""
+        return self._client_stream.inspects_extended
 
     @property
-    def _is_calm(self) -> bool:
+    def is_calm(self) -> bool:
+        """Whether nothing is under way, and nothing is to be expected of the next message."""
         return (
-            self._place is None
-            and self._task is None
+            self._task is None
             and not (self._is_ended or self._is_leaving or self.models_changed)
             and self.replies.is_calm
             and self._client_stream.is_calm
@@ -297,12 +275,12 @@ class Session:
             and self.upstream.is_reading
         )
 
-    def taken_back(self, what: int, data: bytes, waiting: bytes, status: int) -> None:
+    def taken_back(self, handed: HandedBack) -> None:
         """Go on without the lane: something came that is not for it, or it was asked to stop."""
-        self._place = None
-        self._calm_moments = 0
-        self.status = status
-        self.replies.queue.extend(waiting)
+        self._boarding.came_back(handed)
+        self.status = handed.status
+        self.unpack(handed)
+        self.replies.queue.extend(handed.waiting)
         self.client.release()
         self.upstream.release()
         actions = {
@@ -312,8 +290,8 @@ class Session:
             FOR_CLIENT: self._write_client,
         }
         try:
-            if what in actions:
-                actions[what](data)
+            if handed.what in actions:
+                actions[handed.what](handed.data)
         except Exception as error:  # noqa: BLE001 - no transport stands behind to close it
             get_logger(__name__).exception("session failed", database=self.database)
             self.end(ProxyError(f"internal error: {type(error).__name__}"))
@@ -439,15 +417,8 @@ class Session:
     def leave(self) -> None:
         """End as soon as no statement runs: the proxy is stopping."""
         self._is_leaving = True
-        if not self._recalled():
+        if not self._boarding.recall():
             self._leave_if_quiet()
-
-    def _recalled(self) -> bool:
-        """Ask the lane to give the session back, if it is there."""
-        if self._place is None or self._lane is None:
-            return False
-        self._lane.recall(self._place)
-        return True
 
     def _leave_if_quiet(self) -> None:
         if self._is_leaving and not self.is_busy:
@@ -457,7 +428,7 @@ class Session:
         """End the session with a FATAL error."""
         if self._is_ended:
             return
-        if self._recalled():
+        if self._boarding.recall():
             self._ending = self._ending or error  # `taken_back` comes here again
             return
         if self._upstream_stream.is_between_messages:
@@ -533,6 +504,15 @@ def _discard(_: bytes) -> None:
 
 def _no_handler(kind: int, body: bytes) -> None:
     raise AssertionError(f"message {kind} of {len(body)} bytes before the session has started")
+
+
+def _no_luggage() -> Luggage | None:
+    """Bring nothing along: what is to be inspected must not be passed on uninspected."""
+    return None
+
+
+def _no_unpacking(_: HandedBack) -> None:
+    """Find nothing to unpack."""
 
 
 async def _nothing() -> None:

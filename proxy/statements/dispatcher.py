@@ -27,6 +27,7 @@ class Dispatcher:
         self._extended = ExtendedQuery(session, services, registry)
         session.on_models_committed = registry.mark_stale
         session.on_transaction_end = self._extended.transaction_ended
+        session.pack, session.unpack = self._extended.pack, self._extended.unpack
 
     def handle(self, kind: int, body: bytes) -> Awaitable[None] | None:
         """Handle one frontend message; return what is to be awaited."""

@@ -25,6 +25,8 @@ from proxy.protocol.replies import SilentReply
 from proxy.protocol.wire import frame
 from proxy.registry import queries
 from proxy.registry.postgres_store import Registry
+from proxy.relay.lane import HandedBack
+from proxy.relay.portals import Luggage
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
@@ -34,6 +36,7 @@ from proxy.session.session import Session
 from proxy.statements.analysis import Part
 from proxy.statements.commands import CREATE_TAG, DROP_TAG, as_query, count_command
 from proxy.statements.create_model import create_model
+from proxy.statements.luggage import pack, unpack
 from proxy.statements.planning import plan_query
 from proxy.statements.prepared import (
     Bound,
@@ -44,7 +47,7 @@ from proxy.statements.prepared import (
     PreparedScores,
 )
 from proxy.statements.relations import need_schema
-from proxy.statements.replies import RetaggedExecution, ScoredDescription
+from proxy.statements.replies import BindReply, RetaggedExecution, ScoredDescription
 from proxy.statements.services import Services
 
 _REMEMBERED_PORTALS = 16
@@ -70,13 +73,29 @@ class ExtendedQuery:
 
     def handle(self, kind: int, body: bytes) -> Awaitable[None] | None:
         """Handle a Parse, Bind, Describe, Execute or Close; return what is to be awaited."""
-        return self._handlers[kind](body)
+        try:
+            return self._handlers[kind](body)
+        except RemoteProtocolError:
+            self._relay(kind, body)  # not well made: the backend says so, and how it goes on
+            return None
 
     def transaction_ended(self) -> None:
         """Forget the portals: they end with their transaction."""
         if self._ours.portals:
-            self._ours.portals.clear()
+            self._ours.transaction_ended()
             self._watch()
+
+    # -- the express lane ------------------------------------------------------------------------
+
+    def pack(self) -> Luggage | None:
+        """Return what the session brings along on the lane; None: it must stay off."""
+        count = self._services.instruments.statements.of(names.PREDICT).add
+        return pack(self._ours, self._registry, self._is_current, count)
+
+    def unpack(self, handed: HandedBack) -> None:
+        """Know the portals again that were bound meanwhile."""
+        unpack(self._ours, handed)
+        self._watch()
 
     def _relay(self, kind: int, body: bytes) -> None:
         self._session.send(frame(kind, body), kind)
@@ -206,7 +225,7 @@ class ExtendedQuery:
             return None
         if isinstance(prepared, PreparedCommand):
             self._ours.portals[message.portal] = prepared
-            self._relay(t.BIND, body)
+            self._send_bind(frame(t.BIND, body), BindReply(message.portal, self._ours.unanswered))
             return None
         if self._is_current(prepared):
             self._bind_scored(message, prepared)
@@ -271,22 +290,31 @@ class ExtendedQuery:
             )
             return
         self._services.instruments.statements.of(names.PREDICT).add()
-        bound = self._bound(prepared, message.portal, formats)
+        bound = self._bound(prepared, message.portal, message.result_formats, formats)
         self._ours.portals[message.portal] = bound
         sent = Bind(message.portal, message.statement, message.parameters, formats)
-        self._session.send(sent.encode(), t.BIND)
+        self._send_bind(sent.encode(), bound.binding)
         self._session.send_rest(bound.usual)
 
+    def _send_bind(self, message: bytes, reply: BindReply) -> None:
+        reply.sent()
+        self._session.send(message, reply)
+
     def _bound(
-        self, prepared: PreparedScores, portal: bytes, formats: tuple[int, ...]
+        self,
+        prepared: PreparedScores,
+        portal: bytes,
+        wanted: tuple[int, ...],
+        formats: tuple[int, ...],
     ) -> BoundScores:
-        key = (portal, formats)
+        key = (portal, wanted)
         bound = prepared.bound.get(key)
         if bound is None:
             if len(prepared.bound) == _REMEMBERED_PORTALS:
                 prepared.bound.clear()
             statement = prepared.planned.statement
-            bound = BoundScores.of(statement, formats, portal, prepared.codec)
+            binding = BindReply(portal, self._ours.unanswered)
+            bound = BoundScores.of(statement, formats, portal, prepared.codec, binding)
             prepared.bound[key] = bound
         return bound
 

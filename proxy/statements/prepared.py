@@ -16,8 +16,8 @@ from proxy.registry.catalog import Models
 from proxy.rewrite.plan import PredictQuery
 from proxy.rewrite.statements import CreateModel, DropModel
 from proxy.statements.planning import PlannedQuery
-from proxy.statements.replies import ScoredDescription, ScoredExecution
-from proxy.statements.scoring import ScoredStatement
+from proxy.statements.replies import BindReply, ScoredDescription, ScoredExecution
+from proxy.statements.scoring import ScoredRows, ScoredStatement
 
 
 @dataclass(slots=True)
@@ -30,7 +30,7 @@ class PreparedScores:
     codec : the client's encoding that it was planned in
     catalogue : the models that it was last compared with; None: those of an open transaction
     described : type names of the scores as a client may have been told; they must not change
-    bound : portals made before, by portal name and result formats
+    bound : portals made before, by portal name and the result formats of the Bind
     """
 
     query: PredictQuery
@@ -57,18 +57,26 @@ class BoundScores:
     ----------
     formats : of all upstream columns
     codec : the client's encoding at Bind
+    rows : how its rows are scored
     usual : how the rests of a batch that clients send behind such a Bind are answered
     """
 
     formats: tuple[int, ...]
     codec: str
+    rows: ScoredRows
+    binding: BindReply
     description: ScoredDescription
     execution: ScoredExecution
     usual: Mapping[bytes, Sequence[Reply | int]]
 
     @classmethod
     def of(
-        cls, statement: ScoredStatement, formats: tuple[int, ...], portal: bytes, codec: str
+        cls,
+        statement: ScoredStatement,
+        formats: tuple[int, ...],
+        portal: bytes,
+        codec: str,
+        binding: BindReply,
     ) -> BoundScores:
         """Make the portal's replies: they have no state, so one of each is enough."""
         description = ScoredDescription(statement, codec)
@@ -79,7 +87,7 @@ class BoundScores:
             described + run: (description, execution, t.SYNC),
             run: (execution, t.SYNC),
         }
-        return cls(formats, codec, description, execution, usual)
+        return cls(formats, codec, rows, binding, description, execution, usual)
 
 
 Prepared = PreparedScores | PreparedCommand
@@ -88,12 +96,23 @@ Bound = BoundScores | PreparedCommand
 
 @dataclass(slots=True)
 class OurStatements:
-    """Prepared statements and portals by name."""
+    """Prepared statements and portals by name.
+
+    Attributes
+    ----------
+    unanswered : by portal, how many Binds of it await their answer
+    """
 
     statements: dict[bytes, Prepared] = field(default_factory=dict)
     portals: dict[bytes, Bound] = field(default_factory=dict)
+    unanswered: dict[bytes, int] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is none, so that nothing need be looked at."""
         return not self.statements and not self.portals
+
+    def transaction_ended(self) -> None:
+        """Forget the portals of the transaction that has ended, and not those of the next one."""
+        unanswered = self.unanswered
+        self.portals = {name: bound for name, bound in self.portals.items() if name in unanswered}

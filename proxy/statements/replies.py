@@ -4,24 +4,66 @@ from __future__ import annotations
 
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import command_complete
+from proxy.protocol.replies import Reply
+from proxy.protocol.wire import frame
 from proxy.session.questions import MappedReply, PositionMap, without_context
 from proxy.statements.scoring import ScoredRows, ScoredStatement
 
 
-class ScoredDescription(MappedReply):
-    """Describes a scored statement: the scores by their names, the hidden columns left out."""
+class BindReply(Reply):
+    """A Bind whose portal is ours: until it is answered, no transaction's end is the portal's.
 
-    __slots__ = ("_codec", "_statement")
+    Parameters
+    ----------
+    unanswered : by portal, how many Binds of it await their answer
+    """
+
+    __slots__ = ("_portal", "_unanswered")
+
+    def __init__(self, portal: bytes, unanswered: dict[bytes, int]) -> None:
+        super().__init__(t.BIND)
+        self._portal = portal
+        self._unanswered = unanswered
+
+    def sent(self) -> None:
+        """Note that the Bind goes upstream."""
+        self._unanswered[self._portal] = self._unanswered.get(self._portal, 0) + 1
+
+    def on_message(self, kind: int, body: bytes) -> bytes | None:
+        """Note the answer, and let it through."""
+        if kind in (t.BIND_COMPLETE, t.ERROR_RESPONSE):
+            self.on_skipped()
+        return None
+
+    def on_skipped(self) -> None:
+        """Note that the Bind is dealt with."""
+        left = self._unanswered.pop(self._portal) - 1
+        if left:
+            self._unanswered[self._portal] = left
+
+
+class ScoredDescription(MappedReply):
+    """Describes a scored statement: the scores by their names, the hidden columns left out.
+
+    Attributes
+    ----------
+    seen : the last RowDescription, as it came and as it went on; None before the first
+    """
+
+    __slots__ = ("_codec", "_statement", "seen")
 
     def __init__(self, statement: ScoredStatement, codec: str) -> None:
         super().__init__(t.DESCRIBE, statement.splice.original_position)
         self._statement = statement
         self._codec = codec
+        self.seen: tuple[bytes, bytes] | None = None
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         """Describe the rows as the client will see them."""
         if kind == t.ROW_DESCRIPTION:
-            return self._statement.describe(body, self._codec)
+            description = self._statement.describe(body, self._codec)
+            self.seen = (frame(kind, body), description)
+            return description
         return super().on_message(kind, body)
 
 

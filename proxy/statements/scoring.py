@@ -7,15 +7,16 @@ bytes to `rewrite.columns` and `rewrite.splice`, the numbers to the engine.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.model import Model
+from proxy.kernels.linear import NOT_GIVEN
 from proxy.metrics.instruments import Count, Labelled
 from proxy.protocol.messages import FieldDescription, RowDescription
-from proxy.rewrite.columns import ColumnKind, HiddenColumn, RowDecoder
+from proxy.relay.portals import RowProgram
+from proxy.rewrite.columns import SEED, ColumnKind, HiddenColumn, RowDecoder
 from proxy.rewrite.plan import ScoreColumn, Splice
 from proxy.rewrite.splice import Slot, SlotKind, Splicer
 from proxy.statements.labels import label_values
@@ -27,16 +28,6 @@ _REMEMBERED_FORMATS = 16
 Matrix = NDArray[np.float64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
-    """One feature's columns: where they are among the hidden values, and where the model's are."""
-
-    source: slice
-    target: slice
-    codes: Matrix | None
-    """For a category whose hidden column has other codes: the model's, by the column's."""
-
-
 class Score:
     """One PREDICT of a statement, with its model; `rows_scored` is counted up."""
 
@@ -45,54 +36,22 @@ class Score:
     ) -> None:
         self.column = column
         self.model = model
-        self._rows_scored = rows_scored
-        self._width = model.input_width
-        self._parts: list[_Part] = []
-        offset = 0
+        self.rows_scored = rows_scored
+        sources: list[int] = []
+        recodings: list[Matrix | None] = []
         for feature, index in zip(column.signature.features, column.inputs, strict=True):
-            target = slice(offset, offset + feature.width)
-            offset += feature.width
-            if index is not None:
-                codes = hidden.codes_for(index, feature.categories)
-                self._parts.append(_Part(hidden.slices[index], target, codes))
-        self._view = self._contiguous()
+            if index is None:
+                sources += [NOT_GIVEN] * feature.width
+                recodings += [None] * feature.width
+            else:
+                sources += range(hidden.slices[index].start, hidden.slices[index].stop)
+                recodings += [hidden.codes_for(index, feature.categories)] * feature.width
+        self.scorer = model.scorer(sources, recodings, column.output, column.class_index)
 
-    def _contiguous(self) -> slice | None:
-        """Return the stretch of hidden values that is the model's matrix as it stands, if any."""
-        position = start = self._parts[0].source.start if self._parts else 0
-        for part in self._parts:
-            if part.codes is not None or part.source.start != position:
-                return None
-            if part.target.start != position - start:
-                return None
-            position = part.source.stop
-        return slice(start, position) if position - start == self._width else None
-
-    def raw(self, values: Matrix) -> Matrix:
-        """Return the model's matrix, (n, input_width); an input that was not given is NaN."""
-        if self._view is not None:
-            return values[:, self._view]
-        raw = np.full((len(values), self._width), np.nan)
-        for part in self._parts:
-            taken = values[:, part.source]
-            raw[:, part.target] = taken if part.codes is None else _recoded(taken, part.codes)
-        return raw
-
-    def of(self, values: Matrix) -> NDArray[np.float64] | NDArray[np.int64]:
+    def of(self, values: Matrix) -> NDArray[np.float64]:
         """Return the score of each row: a float8, or a place in the model's classes."""
-        self._rows_scored.value += len(values)
-        raw = self.raw(values)
-        output = self.column.output
-        if output == "label":
-            return self.model.predict_class(raw)
-        if output == "value":
-            return self.model.predict(raw)
-        if self.column.class_index == 1 and self.model.task == "binary":
-            return self.model.predict(raw)
-        probabilities = self.model.predict_proba(raw)
-        if self.column.class_index is None:
-            return np.asarray(probabilities.max(axis=1))
-        return np.ascontiguousarray(probabilities[:, self.column.class_index])
+        self.rows_scored.value += len(values)
+        return self.scorer.scores(values)
 
     def slot(self, index: int, format_code: int, codec: str) -> Slot:
         """Return how the score is written into visible column `index`."""
@@ -142,13 +101,6 @@ def _categories_of(splice: Splice, index: int) -> tuple[str, ...]:
 
 def _labels(column: ScoreColumn) -> tuple[str, str]:
     return column.signature.name, column.signature.version
-
-
-def _recoded(codes: Matrix, table: Matrix) -> Matrix:
-    missing = np.isnan(codes)
-    recoded = table[np.where(missing, 0, codes).astype(np.int64)]
-    recoded[missing] = np.nan
-    return recoded
 
 
 class ScoredStatement:
@@ -247,6 +199,33 @@ class ScoredRows:
         self._decoder = decoder
         self._splicer = splicer
         self._scores = scores
+        self._program: RowProgram | None = None
+
+    @property
+    def program(self) -> RowProgram:
+        """The same for the express lane."""
+        if self._program is None:
+            decoder, splicer = self._decoder, self._splicer
+            self._program = RowProgram(
+                n_visible=decoder.n_visible,
+                columns=decoder.plan,
+                width=decoder.width,
+                seed=SEED,
+                table=decoder.dictionary.table,
+                entries=decoder.dictionary.entries,
+                arena=decoder.dictionary.arena,
+                slots=splicer.slots,
+                slots_size=splicer.slots_size,
+                label_offsets=splicer.label_offsets,
+                labels=splicer.labels,
+                scorers=tuple(self._scores[number].scorer for number in splicer.order),
+            )
+        return self._program
+
+    def count(self, n_rows: int) -> None:
+        """Count rows that were scored on the express lane."""
+        for score in self._scores:
+            score.rows_scored.add(n_rows)
 
     def write(self, data: bytes, start: int, stop: int) -> tuple[int, bytes | memoryview]:
         """Score the whole rows at the beginning of data[start:stop].

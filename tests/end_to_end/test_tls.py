@@ -170,6 +170,35 @@ def test_certificate_towards_the_server(secure_cluster: Cluster, authority: Auth
             assert outcome(running.address, user=tls.CERTIFICATE_USER) == expected
 
 
+@pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
+def test_service_user_by_certificate(
+    secure_cluster: Cluster, authority: Authority, mode: str
+) -> None:
+    """The proxy's own connections show its certificate too: for verifiers, and for models."""
+    pair = authority.issue("client.example", common_name=tls.CERTIFICATE_USER)
+    changes = {
+        "pgseer.auth": "scram",
+        "pgseer.server_tls_sslmode": mode,
+        "pgseer.server_tls_cert_file": str(pair.chain),
+        "pgseer.server_tls_key_file": str(pair.key),
+    }
+    user = tls.CERTIFICATE_USER
+    with postgres.temporary_database(secure_cluster, "by_certificate") as database:
+        secure_cluster.execute(f"GRANT CREATE ON DATABASE {database} TO {user}")
+        secure_cluster.execute(f"GRANT SELECT ON pg_authid TO {user}", database)
+        with (
+            running_proxy(secure_cluster.dsn(database, user=user), changes) as running,
+            connect(
+                running.address,
+                dbname=database,
+                user=postgres.SCRAM_USER,
+                password=postgres.SECRET,
+                sslmode="disable",
+            ) as connection,
+        ):
+            assert connection.execute("SHOW MODELS").fetchall() == []
+
+
 # --- towards clients ------------------------------------------------------------------------------
 
 

@@ -10,9 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder
-from proxy.engine.linear_predictor import NARROW, LinearPredictor
+from proxy.engine.linear_predictor import LinearPredictor
 from proxy.engine.preprocessing import Preprocessor
+from proxy.kernels import linear as kernel
 
+WIDE = 40
 ANY_FLOAT = st.floats(allow_nan=True, allow_infinity=True)
 
 
@@ -29,7 +31,7 @@ def predictors(draw: st.DrawFn) -> tuple[tuple[InputEncoder, ...], LinearPredict
         st.booleans(),
     )
     some = draw(st.lists(number | category, min_size=1, max_size=5))
-    encoders = tuple(some * draw(st.sampled_from([1, 1, NARROW // len(some) + 1])))
+    encoders = tuple(some * draw(st.sampled_from([1, 1, WIDE // len(some) + 1])))
     n_outputs = draw(st.sampled_from([1, 3]))
     rng = np.random.default_rng(draw(st.integers(0, 10_000)))
     n_design = sum(encoder.n_columns for encoder in encoders)
@@ -62,13 +64,12 @@ def test_scores_are_design_times_coefficients(drawn) -> None:
 @given(predictors())
 @settings(deadline=None)
 def test_a_row_scores_alike_alone_and_in_any_batch(drawn) -> None:
-    """Bit for bit, in a batch, alone, and by the way of one row."""
+    """Bit for bit, in a batch and alone."""
     _, predictor, raw, _ = drawn
     whole = predictor.scores(raw)
     for i in range(len(raw)):
         alone = predictor.scores(raw[i : i + 1])
         np.testing.assert_array_equal(alone[:, 0], whole[:, i])
-        assert predictor.score_row(raw[i].tolist()) == whole[0, i]
 
 
 @given(st.lists(st.floats(-1.7e308, 1.7e308), min_size=2, max_size=4), st.integers(0, 1000))
@@ -97,7 +98,6 @@ def test_an_unknown_code_is_an_unseen_category() -> None:
     predictor = LinearPredictor([encoder], coef, np.zeros(1))
     raw = np.array([[0.0], [1.0], [2.0], [np.nan], [99.0], [np.inf], [-np.inf], [-7.0]])
     assert predictor.scores(raw)[0].tolist() == [1, 2, 30, 400, 30, 30, 30, 30]
-    assert [predictor.score_row(row) for row in raw.tolist()] == predictor.scores(raw)[0].tolist()
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, 2])
@@ -106,3 +106,66 @@ def test_any_number_of_rows_is_scored(n_rows: int) -> None:
     encoder = NumberEncoder(0.0, -1.0, 1.0, has_indicator=False)
     predictor = LinearPredictor([encoder], np.array([[2.0]]), np.array([1.0]))
     assert predictor.scores(np.ones((n_rows, 1)))[0].tolist() == [3.0] * n_rows
+
+
+@given(predictors(), st.data())
+@settings(deadline=None)
+def test_a_scorer_finds_its_columns(drawn, data) -> None:
+    """Columns in any order, beside others, recoded or not given: the score of the raw row."""
+    encoders, predictor, raw, _ = drawn
+    width = len(encoders)
+    order = data.draw(st.permutations(range(width)))
+    values = np.full((len(raw), width + 2), 1e308)
+    sources, recodings = [], []
+    for j, encoder in enumerate(encoders):
+        place = order[j] + 1
+        sources.append(place)
+        values[:, place] = raw[:, j]
+        recodings.append(None)
+        if data.draw(st.booleans()):
+            sources[j] = kernel.NOT_GIVEN
+            raw[:, j] = np.nan
+        elif isinstance(encoder, CategoryEncoder) and data.draw(st.booleans()):
+            # Theirs: one category that the model does not know, then the model's own, backwards.
+            count = len(encoder.categories)
+            recodings[j] = np.array([count, *reversed(range(count)), count], np.float64)
+            theirs = np.where(raw[:, j] == count, 0.0, count - raw[:, j])
+            values[:, place] = theirs
+    scorer = predictor.scorer(sources, recodings, kernel.VALUE, None)
+    np.testing.assert_array_equal(scorer.sums(values), predictor.scores(raw))
+    np.testing.assert_array_equal(scorer.scores(values), predictor.scores(raw)[0])
+
+
+SUMS = st.lists(st.floats(allow_nan=False), min_size=3, max_size=3)
+
+
+@given(st.lists(SUMS, min_size=1, max_size=4), st.sampled_from([1, 2, 3]))
+def test_what_sums_mean(rows: list[list[float]], n_outputs: int) -> None:
+    """Labels and probabilities, against numpy: any sums, one output or several."""
+    sums = np.ascontiguousarray(np.array(rows).T[:n_outputs])
+    n_classes = max(n_outputs, 2)
+    bounded = np.clip(sums, -1e300, 1e300)
+    with np.errstate(over="ignore"):
+        if n_outputs == 1:
+            positive = 1.0 / (1.0 + np.exp(-sums[0]))
+            expected = np.stack([1.0 - positive, positive], axis=1)
+            labels = (sums[0] > 0).astype(float)
+        else:
+            shares = np.exp(bounded - bounded.max(axis=0))
+            expected = (shares / shares.sum(axis=0)).T
+            labels = sums.argmax(axis=0).astype(float)
+
+    def finished(meaning: int, class_index: int = -1) -> np.ndarray:
+        scores = np.empty(len(rows))
+        kernel.finish_rows(sums, meaning, class_index, scores)
+        return scores
+
+    whole = np.empty((len(rows), n_classes))
+    kernel.probabilities(sums, whole)
+    np.testing.assert_allclose(whole, expected, rtol=1e-13, atol=1e-300)
+    for class_index in range(n_classes):
+        column = finished(kernel.PROBABILITY, class_index)
+        np.testing.assert_array_equal(column, whole[:, class_index])
+    np.testing.assert_array_equal(finished(kernel.LARGEST_PROBABILITY), whole.max(axis=1))
+    np.testing.assert_array_equal(finished(kernel.LABEL), labels)
+    np.testing.assert_array_equal(finished(kernel.VALUE), sums[0])

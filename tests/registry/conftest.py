@@ -18,6 +18,7 @@ from proxy.registry.queries import (
     STORE_MODEL_SQL,
     StoreModel,
 )
+from proxy.service_connections import ServiceConnector
 from proxy.settings.dsn import UpstreamAddress
 from tests.support import postgres
 from tests.support.postgres import Cluster
@@ -95,15 +96,15 @@ def database(cluster: Cluster, roles: tuple[str, ...]) -> Iterator[str]:
         yield name
 
 
-def service_address(cluster: Cluster, user: str = postgres.SUPERUSER) -> UpstreamAddress:
+def service_connector(cluster: Cluster, user: str = postgres.SUPERUSER) -> ServiceConnector:
     host, port = cluster.address
     secret = postgres.SUPERUSER_SECRET if user == postgres.SUPERUSER else ""
-    return UpstreamAddress(host, port, "postgres", user, secret)
+    return ServiceConnector(UpstreamAddress(host, port, "postgres", user, secret))
 
 
 @pytest_asyncio.fixture
 async def registries(cluster: Cluster) -> AsyncIterator[Registries]:
-    opened = Registries(service_address(cluster), artefact_budget_bytes=1 << 20)
+    opened = Registries(service_connector(cluster), artefact_budget_bytes=1 << 20)
     yield opened
     await opened.close()
 

@@ -7,6 +7,7 @@ import os
 import pickle
 import signal
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import asyncpg
@@ -24,9 +25,9 @@ from proxy.registry import postgres_store, queries
 from proxy.registry.catalog import Models
 from proxy.registry.model_version import ModelEntry
 from proxy.registry.postgres_store import Registries, Registry
-from proxy.settings.dsn import UpstreamAddress
+from proxy.service_connections import ServiceConnector
 from tests.registry import trained
-from tests.registry.conftest import Connect, service_address, store
+from tests.registry.conftest import Connect, service_connector, store
 from tests.support import postgres
 from tests.support.postgres import Cluster
 
@@ -132,7 +133,7 @@ async def test_silence_is_checked(
     store(connect(), "unheard")
     assert listed(await registry.models()) == []
     monkeypatch.setattr(postgres_store, "HEARTBEAT_TIMEOUT_S", 0.01)
-    monkeypatch.setattr(postgres_store, "HEARTBEAT_S", 0.0)
+    registry.freshness.is_good_for(0.0)
     assert listed(await registry.models()) == ["unheard:1.0"]
 
 
@@ -177,7 +178,7 @@ async def test_connection_lost_twice_is_an_error_and_not_a_loop(
 async def test_registry_survives_a_crash_of_the_server() -> None:
     """After the server's crash and recovery the same registry answers, and hears changes again."""
     with postgres.running_cluster() as own:
-        registries = Registries(service_address(own), artefact_budget_bytes=1 << 20)
+        registries = Registries(service_connector(own), artefact_budget_bytes=1 << 20)
         registry = registries.registry("postgres")
         await registry.models()
         with psycopg.connect(own.dsn(), autocommit=True) as victim:
@@ -208,10 +209,8 @@ async def test_database_that_cannot_be_reached_is_08001(
     cluster: Cluster, changes: dict[str, object]
 ) -> None:
     """No server, or no such role, is an error that names the service role and no password."""
-    known = service_address(cluster)
-    fields = {name: getattr(known, name) for name in ("host", "port", "user", "password")}
-    address = UpstreamAddress(database="postgres", **fields | changes)
-    registries = Registries(address, artefact_budget_bytes=1)
+    address = replace(service_connector(cluster).address, **changes)
+    registries = Registries(ServiceConnector(address), artefact_budget_bytes=1)
     for _ in range(3):
         with pytest.raises(UpstreamRefusedError) as caught:
             await registries.registry("postgres").models()
@@ -234,7 +233,7 @@ async def test_failed_attempts_are_not_repeated_at_once(
 
     monkeypatch.setattr(asyncpg, "connect", refuse)
     monkeypatch.setattr(postgres_store, "FIRST_BACKOFF_S", 60.0)
-    registries = Registries(service_address(cluster), artefact_budget_bytes=1)
+    registries = Registries(service_connector(cluster), artefact_budget_bytes=1)
     registry = registries.registry("postgres")
     answers = await asyncio.gather(*(registry.models() for _ in range(100)), return_exceptions=True)
     assert {type(answer) for answer in answers} == {UpstreamRefusedError}

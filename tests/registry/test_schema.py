@@ -14,7 +14,7 @@ import pytest
 from proxy.errors import InsufficientPrivilegeError, ProxyError, UnsupportedError
 from proxy.registry import queries, schema
 from proxy.registry.postgres_store import Registries, Registry
-from tests.registry.conftest import ROLES, Connect, service_address, store
+from tests.registry.conftest import ROLES, Connect, service_connector, store
 from tests.support import postgres
 from tests.support.postgres import Cluster
 
@@ -27,12 +27,12 @@ def alice_may_create(cluster: Cluster, database: str) -> None:
 
 
 def of_alice(cluster: Cluster) -> Registries:
-    return Registries(service_address(cluster, ROLES[0]), artefact_budget_bytes=1)
+    return Registries(service_connector(cluster, ROLES[0]), artefact_budget_bytes=1)
 
 
 async def test_many_proxies_may_start_at_once(cluster: Cluster, database: str) -> None:
     """Eight proxies that meet a new database migrate it exactly once."""
-    started = [Registries(service_address(cluster), artefact_budget_bytes=1) for _ in range(8)]
+    started = [Registries(service_connector(cluster), artefact_budget_bytes=1) for _ in range(8)]
     try:
         await asyncio.gather(*(one.registry(database).models() for one in started))
     finally:
@@ -45,7 +45,7 @@ async def test_many_proxies_may_start_at_once(cluster: Cluster, database: str) -
 async def test_newer_schema_is_refused(cluster: Cluster, registry: Registry, database: str) -> None:
     """A schema of a newer pgseer is left alone, with the two versions in the DETAIL."""
     cluster.execute("INSERT INTO ml.schema_migrations VALUES (999, 'future')", database)
-    newcomer = Registries(service_address(cluster), artefact_budget_bytes=1)
+    newcomer = Registries(service_connector(cluster), artefact_budget_bytes=1)
     with pytest.raises(UnsupportedError, match="newer pgseer") as caught:
         await newcomer.registry(database).models()
     assert "999" in str(caught.value.detail)
@@ -58,7 +58,7 @@ async def test_failed_migration_leaves_nothing(
     """A migration that fails half way is rolled back whole."""
     half = schema.Migration(1, "half.sql", "CREATE SCHEMA ml; SELECT 1 / 0")
     monkeypatch.setattr(schema, "migrations", lambda: (half,))
-    broken = Registries(service_address(cluster), artefact_budget_bytes=1)
+    broken = Registries(service_connector(cluster), artefact_budget_bytes=1)
     with pytest.raises(ProxyError, match="could not be brought up to date"):
         await broken.registry(database).models()
     await broken.close()
@@ -181,7 +181,7 @@ async def test_server_that_is_too_old_is_refused(
 ) -> None:
     """A server without what the migrations need is named before anything is created."""
     monkeypatch.setattr(schema, "OLDEST_SERVER_VERSION", 990000)
-    newcomer = Registries(service_address(cluster), artefact_budget_bytes=1)
+    newcomer = Registries(service_connector(cluster), artefact_budget_bytes=1)
     with pytest.raises(UnsupportedError, match="PostgreSQL 12"):
         await newcomer.registry(database).models()
     await newcomer.close()
@@ -193,7 +193,7 @@ async def test_migration_that_cannot_be_locked_does_not_wait_for_ever(
     """A lock that somebody keeps ends in an error, and the connection is given back."""
     connect().execute("SELECT pg_advisory_lock(%s)", [schema.MIGRATION_LOCK])
     monkeypatch.setattr(schema, "LOCK_TIMEOUT", "50ms")
-    newcomer = Registries(service_address(cluster), artefact_budget_bytes=1)
+    newcomer = Registries(service_connector(cluster), artefact_budget_bytes=1)
     with pytest.raises(ProxyError) as caught:
         await newcomer.registry(database).models()
     assert caught.value.sqlstate == asyncpg.LockNotAvailableError.sqlstate

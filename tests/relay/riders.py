@@ -10,29 +10,28 @@ import asyncio
 import inspect
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 import pytest
 import uvloop
 
-from proxy.relay import loop as native
-from proxy.relay.lane import ExpressLane
+from proxy.protocol.replies import Reply
+from proxy.relay import state
+from proxy.relay.lane import ExpressLane, HandedBack
+from proxy.relay.portals import Luggage
 
 LIMIT_S = 20.0
 IDLE = ord("I")
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """The arguments of `taken_back`."""
-
-    what: int
-    data: bytes
-    waiting: bytes
-    status: int
+def Handed(  # noqa: N802 - reads as the value that it makes
+    what: int, data: bytes, waiting: Sequence[int | Reply], status: int, unnamed: Any = None
+) -> HandedBack:
+    """Return what a rider is handed back with, the number of chunks left out."""
+    return HandedBack(what, data, list(waiting), status, 0, unnamed)
 
 
 class Rider:
@@ -52,17 +51,18 @@ class Rider:
         for end in self._ends:
             end.setblocking(False)
         self.place: int | None = None
-        self._handed: asyncio.Future[Handed] = asyncio.get_running_loop().create_future()
+        self.chunks = 0
+        self._handed: asyncio.Future[HandedBack] = asyncio.get_running_loop().create_future()
 
     @property
     def _ends(self) -> tuple[socket.socket, ...]:
         return self.client, self.near_client, self.upstream, self.near_upstream
 
-    def board(self, status: int = IDLE) -> bool:
+    def board(self, status: int = IDLE, luggage: Luggage | None = None) -> bool:
         """Get on; False if there is no room."""
         self._handed = asyncio.get_running_loop().create_future()
         self.place = self._lane.adopt(
-            self, self.near_client.fileno(), self.near_upstream.fileno(), status
+            self, self.near_client.fileno(), self.near_upstream.fileno(), status, luggage
         )
         return self.place is not None
 
@@ -71,15 +71,16 @@ class Rider:
         assert self.place is not None
         self._lane.recall(self.place)
 
-    def taken_back(self, what: int, data: bytes, waiting: bytes, status: int) -> None:
+    def taken_back(self, handed: HandedBack) -> None:
         assert not self._handed.done(), "handed back twice"
-        self._handed.set_result(Handed(what, data, waiting, status))
+        self.chunks = handed.chunks
+        self._handed.set_result(replace(handed, chunks=0))
 
     @property
     def is_off(self) -> bool:
         return self._handed.done()
 
-    async def handed_back(self) -> Handed:
+    async def handed_back(self) -> HandedBack:
         """Wait until it is off the lane."""
         async with asyncio.timeout(LIMIT_S):
             return await asyncio.shield(self._handed)
@@ -131,16 +132,16 @@ class Station:
         self._riders.append(rider)
         return rider
 
-    def rider(self, status: int = IDLE) -> Rider:
+    def rider(self, status: int = IDLE, luggage: Luggage | None = None) -> Rider:
         """Return a new rider on the lane."""
         rider = self.arrival()
-        assert rider.board(status)
+        assert rider.board(status, luggage)
         return rider
 
     def wait_blocking(self, count: int) -> None:
         """Keep the event loop from running until so many were handed back since the start."""
         limit = time.monotonic() + LIMIT_S
-        while self.lane._control[native.HANDED_WRITTEN] < count:
+        while self.lane._shared.control[state.HANDED_WRITTEN] < count:
             assert time.monotonic() < limit
             time.sleep(0.001)
 

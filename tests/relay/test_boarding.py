@@ -15,8 +15,10 @@ import pytest
 from proxy.errors import ProxyError
 from proxy.peer import Peer
 from proxy.protocol import message_types as t
-from proxy.relay.lane import ExpressLane
+from proxy.relay.freshness import Freshness
+from proxy.relay.lane import ExpressLane, HandedBack
 from proxy.relay.loop import FOR_CLIENT, FOR_UPSTREAM, FROM_CLIENT, FROM_UPSTREAM, NOTHING
+from proxy.relay.portals import Luggage, Passage
 from proxy.session.session import LoggedIn, Session
 from tests.protocol.backend import COMPLETE, DESCRIPTION, ERROR, NOTIFICATION, READY, ROW
 from tests.session.transports import Wire, settle
@@ -47,8 +49,12 @@ class LaneDouble:
         self.has_room = True
         self.adopted: list[tuple[int, int, int]] = []
         self.recalls = 0
+        self.luggage: object = None
 
-    def adopt(self, rider: object, client_fd: int, upstream_fd: int, status: int) -> int | None:
+    def adopt(
+        self, rider: object, client_fd: int, upstream_fd: int, status: int, luggage: object
+    ) -> int | None:
+        self.luggage = luggage
         if not self.has_room:
             return None
         self.adopted.append((client_fd, upstream_fd, status))
@@ -124,7 +130,7 @@ class Platform:
 
     def rides(self) -> bool:
         """Whether it is on the lane; then, and only then, nobody else reads its sockets."""
-        is_on = self.session._place is not None
+        is_on = self.session._boarding.place is not None
         assert (self.client.is_paused, self.upstream.is_paused) == (is_on, is_on)
         return is_on
 
@@ -144,7 +150,8 @@ class Platform:
     def come_back(
         self, what: int, data: bytes = b"", waiting: bytes = b"", status: int = t.IDLE
     ) -> None:
-        self.session.taken_back(what, data, waiting, status)
+        long_ride = 100
+        self.session.taken_back(HandedBack(what, data, list(waiting), status, long_ride))
 
     @property
     def queue(self) -> list[object]:
@@ -167,10 +174,15 @@ async def test_calm_water() -> None:
 
 
 async def test_a_statement_of_ours_between() -> None:
-    """Two answers with a statement of ours between are not calm."""
-    platform = Platform()
+    """Two answers with a statement of ours between that takes time are not calm."""
+
+    async def work() -> None:
+        await asyncio.sleep(0)
+
+    platform = Platform(handler=lambda kind, body: work())
     platform.exchange()
     platform.client.receive(OURS)
+    await settle()
     platform.exchange()
     await settle()
     assert not platform.rides()
@@ -427,6 +439,41 @@ async def test_the_status_counts_for_our_errors(status: int) -> None:
     await platform.get_on(COMPLETE + bytes(frame("Z", bytes([status]))))
     platform.come_back(FROM_CLIENT, OURS, status=ord("E"))
     assert b"-- pgseer 25P02" in platform.upstream.take()
+
+
+async def test_patience_after_short_rides() -> None:
+    """Who comes back at once waits twice as long each time; after a long ride, as at first."""
+    platform = Platform(handler=lambda kind, body: None)
+    waits = []
+    for chunks in (0, 1, 7, 8, 0):
+        exchanges = 0
+        while not platform.rides():
+            platform.exchange()
+            exchanges += 1
+            await settle()
+        waits.append(exchanges)
+        platform.session.taken_back(HandedBack(FROM_CLIENT, OURS, chunks=chunks))
+    assert waits == [2, 4, 8, 16, 2]
+
+
+async def test_luggage() -> None:
+    """With statements of its own it brings along what is packed, or stays off."""
+    platform = Platform()
+    platform.session.inspect_extended(wanted=True)
+    packed: Luggage | None = None
+    unpacked: list[HandedBack] = []
+    platform.session.pack = lambda: packed
+    platform.session.unpack = unpacked.append
+    for _ in range(5):
+        platform.exchange()
+        await settle()
+        assert not platform.rides()
+    packed = Luggage((Passage(b"s"),), None, Freshness(), 0)
+    await platform.get_on()
+    assert platform.lane.luggage is packed
+    platform.come_back(NOTHING, waiting=b"BES")
+    assert [list(handed.waiting) for handed in unpacked] == [list(b"BES")]
+    assert platform.queue == list(b"BES")
 
 
 # --- the end -------------------------------------------------------------------------------------

@@ -11,16 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from proxy.relay.lane import ExpressLane
+from proxy.relay.lane import ExpressLane, HandedBack
 from proxy.relay.loop import (
-    BUFFER_SIZE,
     FOR_CLIENT,
     FOR_UPSTREAM,
     FROM_CLIENT,
     FROM_UPSTREAM,
     NOTHING,
 )
-from proxy.relay.walks import RING
+from proxy.relay.state import BUFFER_SIZE, RING
 from tests.protocol.backend import (
     COMPLETE,
     DESCRIPTION,
@@ -242,7 +241,11 @@ async def test_an_upstream_that_does_not_read(is_full: bool) -> None:
         await send(rider.client, chunk)
         handed = await rider.handed_back()
         taken = lying(rider.upstream)
-        assert (handed.what, handed.waiting, handed.status) == (FOR_UPSTREAM, b"B" * 20, BLOCK)
+        assert (handed.what, bytes(handed.waiting), handed.status) == (
+            FOR_UPSTREAM,
+            b"B" * 20,
+            BLOCK,
+        )
         assert taken + handed.data == filler + chunk
         assert (handed.data == chunk) is is_full
 
@@ -261,7 +264,7 @@ async def test_a_client_that_does_not_read(is_full: bool) -> None:
         await send(rider.upstream, chunk)
         handed = await rider.handed_back()
         taken = lying(rider.client)
-        assert (handed.what, handed.waiting, handed.status) == (FOR_CLIENT, b"SS", BLOCK)
+        assert (handed.what, bytes(handed.waiting), handed.status) == (FOR_CLIENT, b"SS", BLOCK)
         assert taken + handed.data == filler + chunk
         assert (handed.data == chunk) is is_full
 
@@ -356,7 +359,7 @@ async def test_recalled_with_bytes_under_way() -> None:
             relayed, unread = lying(rider.upstream), lying(rider.near_client)
             assert handed.what in (NOTHING, FROM_CLIENT)
             assert relayed + handed.data + unread == QUERY * sent
-            assert handed.waiting == b"Q" * (len(relayed) // len(QUERY))
+            assert bytes(handed.waiting) == b"Q" * (len(relayed) // len(QUERY))
 
 
 @on_both_loops
@@ -394,7 +397,7 @@ async def test_recalled_many_times() -> None:
                 rider.recall()
         for rider in riders:
             handed = await rider.handed_back()
-            assert handed.waiting == b"Q"
+            assert bytes(handed.waiting) == b"Q"
             assert handed.data + lying(rider.near_client) == wire.terminate()
         for rider in late:
             await rider.goes_up(QUERY)
@@ -471,7 +474,7 @@ async def test_a_rider_that_fails() -> None:
     assert [str(report["exception"]) for report in reports] == ["on purpose"]
 
 
-def fail(what: int, data: bytes, waiting: bytes, status: int) -> None:
+def fail(handed: HandedBack) -> None:
     raise RuntimeError("on purpose")
 
 
@@ -513,7 +516,7 @@ async def test_after_the_stop() -> None:
     """The thread is gone and so are its descriptors; nobody gets on, and a recall does nothing."""
     async with Station() as station:
         lane, rider = station.lane, station.rider()
-        descriptors, thread = (lane._epoll, lane._wake, lane._notify), lane._thread
+        descriptors, thread = lane._shared[:3], lane._thread
         assert thread is not None
         assert all(map(is_of_epoll, descriptors))
         lane.stop()
@@ -538,7 +541,7 @@ async def test_boarding_while_it_stops() -> None:
         rider = station.rider()
         boarded: list[bool] = []
 
-        def board_again(what: int, data: bytes, waiting: bytes, status: int) -> None:
+        def board_again(handed: HandedBack) -> None:
             boarded.append(rider.board())
 
         rider.taken_back = board_again  # type: ignore[method-assign]

@@ -23,8 +23,9 @@ from numpy.typing import NDArray
 from proxy.kernels.compilation import INT64, WRITABLE_BYTES
 from proxy.protocol.replies import ReplyQueue
 from proxy.protocol.streams import ClientStream, UpstreamStream
-from proxy.relay import walks
-from proxy.relay.walks import NOT_OURS, RING
+from proxy.relay import state, walks
+from proxy.relay.state import RING, SHARED, Shared
+from proxy.relay.walks import NOT_OURS
 from proxy.rewrite import prefilter
 from proxy.session.frames import run_end
 from tests.protocol.backend import (
@@ -46,8 +47,6 @@ from tests.support.wire import frame
 njit: Any = untyped_njit
 types: Any = untyped_types
 Function = TypeVar("Function", bound=Callable[..., Any])
-RING_TYPE = types.Array(types.uint8, 2, "C")
-WALK = (WRITABLE_BYTES, INT64, RING_TYPE, INT64, INT64, INT64)
 
 
 def compiled(signature: Any) -> Callable[[Function], Function]:
@@ -60,28 +59,14 @@ def concerns(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
     return walks.may_concern_us(buffer, start, stop)
 
 
-@compiled(INT64(*WALK))
-def walk_client(
-    buffer: NDArray[np.uint8],
-    size: int,
-    ring: NDArray[np.uint8],
-    lane: int,
-    head: int,
-    waiting: int,
-) -> int:
-    return walks.walk_client(buffer, size, ring, lane, head, waiting)
+@compiled(types.UniTuple(INT64, 3)(SHARED, INT64, INT64))
+def walk_client(shared: Shared, lane: int, size: int) -> tuple[int, int, int]:
+    return walks.walk_client(shared, lane, size)
 
 
-@compiled(types.UniTuple(INT64, 2)(*WALK))
-def walk_upstream(
-    buffer: NDArray[np.uint8],
-    size: int,
-    ring: NDArray[np.uint8],
-    lane: int,
-    head: int,
-    waiting: int,
-) -> tuple[int, int]:
-    return walks.walk_upstream(buffer, size, ring, lane, head, waiting)
+@compiled(types.UniTuple(INT64, 3)(SHARED, INT64, INT64))
+def walk_upstream(shared: Shared, lane: int, size: int) -> tuple[int, int, int]:
+    return walks.walk_upstream(shared, lane, size)
 
 
 class BrinkOfMemory:
@@ -121,49 +106,54 @@ class Walker:
     LANE = 1
 
     def __init__(self, waiting: bytes = b"", head: int = 0, stale: int = 0) -> None:
-        self._ring: NDArray[np.uint8] = np.full((3, RING), 0xEE, np.uint8)
+        self.shared = state.allocate(3)
+        self._ring = self.shared.ring
+        self._ring[:] = 0xEE
         self._ring[self.LANE] = stale
-        self._head = head
-        self._count = len(waiting)
+        self.session = self.shared.sessions[self.LANE]
+        self.session[state.HEAD] = head
+        self.session[state.WAITING] = len(waiting)
         self.status = 0
         for number, kind in enumerate(waiting):
             self._ring[self.LANE, (head + number) % RING] = kind
 
     @property
     def waiting(self) -> bytes:
-        places = [(self._head + number) % RING for number in range(self._count)]
+        head, count = self.session[state.HEAD], self.session[state.WAITING]
+        places = [(head + number) % RING for number in range(count)]
         return self._ring[self.LANE, places].tobytes()
 
     def from_client(self, data: bytes) -> bool:
         """Walk over a chunk; commit to it and return True if it is for the relay."""
         before = self.waiting
-        after = walk_client(
-            brink.holding(data), len(data), self._ring, self.LANE, self._head, self._count
-        )
+        shared = self.shared._replace(buffer=brink.holding(data))
+        after, written, unnamed = walk_client(shared, self.LANE, len(data))
         self._look_around()
         assert self.waiting == before
+        assert (written, unnamed) == (0, 0)
         if after == NOT_OURS:
             return False
-        self._count = after
+        self.session[state.WAITING] = after
         return True
 
     def from_upstream(self, data: bytes) -> bool:
         """Walk over a chunk; commit to it and return True if it is for the relay."""
         before = self._ring.copy()
-        answered, status = walk_upstream(
-            brink.holding(data), len(data), self._ring, self.LANE, self._head, self._count
-        )
+        shared = self.shared._replace(buffer=brink.holding(data))
+        answered, status, written = walk_upstream(shared, self.LANE, len(data))
         np.testing.assert_array_equal(self._ring, before)
+        assert written == 0
         if answered == NOT_OURS:
             assert status == 0
             return False
-        self._head = (self._head + answered) % RING
-        self._count -= answered
+        self.session[state.HEAD] = (self.session[state.HEAD] + answered) % RING
+        self.session[state.WAITING] -= answered
         self.status = status or self.status
         return True
 
     def _look_around(self) -> None:
         assert (self._ring[[0, 2]] == 0xEE).all(), "written into another session's row"
+        assert not self.shared.owners.any()
 
 
 # --- oracles: what the relay is for, said once more ----------------------------------------------

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 from proxy.rewrite.statements import DropModel, ModelReference
 from proxy.statements.prepared import BoundScores, OurStatements, PreparedCommand
+from proxy.statements.replies import BindReply
 from proxy.statements.services import PlanCache
 
 DROP = PreparedCommand(DropModel((ModelReference("m", None, 1),), if_exists=False, cascade=False))
@@ -37,6 +38,23 @@ def test_values() -> None:
     assert PreparedCommand(DROP.statement) == DROP
 
 
+def test_portals_end_with_their_transaction() -> None:
+    """A portal ends with its transaction, unless its name is bound again by then, unanswered."""
+    ours = OurStatements()
+    for name in (b"", b"old"):
+        ours.portals[name] = DROP
+    first, again = BindReply(b"", ours.unanswered), BindReply(b"", ours.unanswered)
+    first.sent()
+    again.sent()
+    first.on_message(ord("2"), b"")
+    ours.transaction_ended()
+    assert list(ours.portals) == [b""]
+    again.on_skipped()
+    assert ours.unanswered == {}
+    ours.transaction_ended()
+    assert ours.is_empty
+
+
 class Statement:
     """As much of a ScoredStatement as its portals ask for."""
 
@@ -49,7 +67,8 @@ class Statement:
 
 def test_usual_rests() -> None:
     """Behind a Bind the usual rests of a batch are known, each message with its reply."""
-    bound = BoundScores.of(cast("Any", Statement()), (0, 1, 1), b"p", "utf-8")
+    binding = BindReply(b"p", {})
+    bound = BoundScores.of(cast("Any", Statement()), (0, 1, 1), b"p", "utf-8", binding)
     execute = b"E\x00\x00\x00\x0ap\x00\x00\x00\x00\x00"
     sync = b"S\x00\x00\x00\x04"
     described = b"D\x00\x00\x00\x07Pp\x00"

@@ -24,7 +24,7 @@ from proxy.protocol.messages import FieldDescription, RowDescription
 from proxy.rewrite.catalog import FeatureSignature, ModelSignature, PredictKind
 from proxy.rewrite.edits import edited
 from proxy.rewrite.plan import HiddenColumn, ScoreColumn, Splice
-from proxy.statements.scoring import Score, ScoredStatement, marked_positions
+from proxy.statements.scoring import ScoredStatement, marked_positions
 from tests.kernels.encoders import data_row, float8, float8_array
 from tests.support.wire import Message
 
@@ -41,20 +41,46 @@ class Spy:
 
     input_width: int
     classes: tuple[str, ...] = ()
-    task: str = "regression"
     target_type: str = "text"
     seen: list[np.ndarray] = field(default_factory=list)
 
-    def predict(self, raw: np.ndarray) -> np.ndarray:
-        self.seen.append(raw.copy())
-        return np.array([value_of(row) for row in raw.tolist()])
+    def scorer(
+        self,
+        sources: Sequence[int],
+        recodings: Sequence[np.ndarray | None],
+        output: str,
+        class_index: int | None,
+    ) -> SpyScorer:
+        assert len(sources) == len(recodings) == self.input_width
+        return SpyScorer(self, list(zip(sources, recodings, strict=True)), output, class_index)
 
-    def predict_class(self, raw: np.ndarray) -> np.ndarray:
-        return self.predict(raw).astype(np.int64) % len(self.classes)
 
-    def predict_proba(self, raw: np.ndarray) -> np.ndarray:
-        value = self.predict(raw)
-        return np.stack([value + k for k in range(len(self.classes))], axis=1)
+@dataclass
+class SpyScorer:
+    """Puts the matrix together cell by cell; a probability of class k is k more than the value."""
+
+    spy: Spy
+    inputs: list[tuple[int, np.ndarray | None]]
+    output: str
+    class_index: int | None
+
+    def scores(self, values: np.ndarray) -> np.ndarray:
+        raw = [[self.cell(row, *given) for given in self.inputs] for row in values.tolist()]
+        self.spy.seen.append(np.array(raw).reshape(len(values), self.spy.input_width))
+        value = np.array([value_of(row) for row in raw])
+        if self.output == "label":
+            return value % len(self.spy.classes)
+        if self.output == "probability":
+            last = len(self.spy.classes) - 1
+            return value + (last if self.class_index is None else self.class_index)
+        return value
+
+    @staticmethod
+    def cell(row: list[float], source: int, recoding: np.ndarray | None) -> float:
+        if source < 0:
+            return math.nan
+        cell = row[source]
+        return cell if recoding is None or math.isnan(cell) else float(recoding[int(cell)])
 
 
 def value_of(row: Sequence[float]) -> float:
@@ -214,46 +240,7 @@ def test_every_model_gets_its_matrix(drawn: Statement, data: st.DataObject) -> N
 # --- gathering ------------------------------------------------------------------------------------
 
 
-def score_of(
-    hidden: Sequence[HiddenColumn],
-    features: Sequence[FeatureSignature],
-    inputs: Sequence[int | None],
-    others: Sequence[ScoreColumn] = (),
-) -> Score:
-    spy = Spy(sum(f.width for f in features))
-    splice = splice_of(hidden, [column(0, features, inputs), *others])
-    spies = [spy, *[Spy(sum(f.width for f in c.signature.features)) for c in others]]
-    return statement_of(splice, spies, range(len(spies)), len(spies)).scores[0]
-
-
 NUMBERS = [HiddenColumn(f"n{i}", "number", 1) for i in range(4)]
-VALUES = np.arange(12.0).reshape(3, 4)
-
-
-def test_a_matrix_that_stands_there_is_not_copied() -> None:
-    """Inputs in the model's order are a view of the decoded values."""
-    for inputs in ([0, 1, 2, 3], [1, 2], [3]):
-        raw = score_of(NUMBERS, [feature("number")] * len(inputs), inputs).raw(VALUES)
-        assert np.shares_memory(raw, VALUES)
-        assert raw.tolist() == VALUES[:, inputs].tolist()
-
-
-@pytest.mark.parametrize(
-    "inputs", [[1, 0], [0, 2], [0, 0], [None, 0, 1], [0, None, 1], [0, 1, None], [None]]
-)
-def test_a_matrix_that_must_be_made(inputs: list[int | None]) -> None:
-    """Any other order, a gap, a repetition or a missing input is gathered; missing is NaN."""
-    raw = score_of(NUMBERS, [feature("number")] * len(inputs), inputs).raw(VALUES)
-    assert not np.shares_memory(raw, VALUES)
-    expected = [[math.nan if i is None else row[i] for i in inputs] for row in VALUES.tolist()]
-    np.testing.assert_array_equal(raw, expected)
-
-
-def test_a_model_without_inputs() -> None:
-    """A model whose inputs are all missing gets NaN for each row."""
-    raw = score_of([], [feature("array", 3), feature("number")], [None, None]).raw(np.empty((2, 0)))
-    assert raw.shape == (2, 4)
-    assert np.isnan(raw).all()
 
 
 def test_two_models_share_a_text_column() -> None:
@@ -271,8 +258,8 @@ def test_two_models_share_a_text_column() -> None:
 
 
 @pytest.mark.parametrize("n_features", [3, 40])
-def test_a_view_scores_as_a_copy(n_features: int) -> None:
-    """A model scores a stretch of a wider matrix bit for bit as it scores a matrix of its own."""
+def test_columns_beside_others(n_features: int) -> None:
+    """A model scores some of a row's values bit for bit as it scores a matrix of its own."""
     rng = np.random.default_rng(1)
     X = rng.normal(size=(200, n_features))
     columns = tuple(
@@ -285,38 +272,67 @@ def test_a_view_scores_as_a_copy(n_features: int) -> None:
     model = train("linear_regression", {}, Dataset(columns, target, len(X)), lambda _: None).model
     wide = np.hstack([rng.normal(size=(200, 2)), X, rng.normal(size=(200, 3))])
     wide[::7, 3] = math.nan
-    view = wide[:, 2 : 2 + n_features]
-    assert model.predict(view).tolist() == model.predict(np.ascontiguousarray(view)).tolist()
+    hidden = [HiddenColumn(f"h{i}", "number", 1) for i in range(n_features + 5)]
+    given = list(range(2, 2 + n_features))
+    made = column(0, [feature("number")] * n_features, given)
+    scores = statement_of(splice_of(hidden, [made]), [model], [0], 1).scores[0].of(wide)
+    assert scores.tolist() == model.predict(np.ascontiguousarray(wide[:, given])).tolist()
 
 
 # --- what a score is ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("output", "class_index", "task", "expected"),
+    ("output", "class_index", "expected"),
     [
-        ("value", None, "regression", [4.0, 7.0]),
-        ("label", None, "multiclass", [1, 1]),
-        ("probability", 0, "multiclass", [4.0, 7.0]),
-        ("probability", 2, "multiclass", [6.0, 9.0]),
-        ("probability", None, "multiclass", [6.0, 9.0]),  # the likeliest
-        ("probability", 1, "binary", [4.0, 7.0]),  # as `predict` says it
+        ("value", None, [4.0, 7.0]),
+        ("label", None, [1, 1]),
+        ("probability", 0, [4.0, 7.0]),
+        ("probability", 2, [6.0, 9.0]),
+        ("probability", None, [6.0, 9.0]),  # the likeliest
     ],
 )
-def test_outputs(output: str, class_index: int | None, task: str, expected: list[float]) -> None:
-    """A value, the place of a label, or the probability of one class or of the likeliest."""
-    classes = ("a", "b", "c")[: 2 if task == "binary" else 3]
-    spy = Spy(2, classes, task)
+def test_outputs(output: str, class_index: int | None, expected: list[float]) -> None:
+    """The model is asked for a value, a label, or the probability of one class or the likeliest."""
+    classes = ("a", "b", "c")
+    spy = Spy(2, classes)
     made = column(0, [feature("number")] * 2, [0, 1], output, class_index, classes)
     statement = statement_of(splice_of(NUMBERS[:2], [made]), [spy], [0], 1)
     values = np.array([[2.0, 1.0], [1.0, 3.0]])
     assert statement.scores[0].of(values).tolist() == expected
 
 
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_outputs_of_a_classifier(n_classes: int) -> None:
+    """Labels and probabilities are those that the model gives for the same rows."""
+    rng = np.random.default_rng(2)
+    X = rng.normal(size=(120, 2))
+    columns = tuple(
+        Column(f"x{j}", FeatureKind.NUMBER, "double precision", np.ascontiguousarray(X[:, j]))
+        for j in range(2)
+    )
+    codes = (np.digitize(X[:, 0], [0.0, 0.8][: n_classes - 1])).astype(np.int32)
+    names = ("a", "b", "c")[:n_classes]
+    target = Column("target", FeatureKind.CATEGORY, "text", codes, names)
+    model = train("logistic_regression", {}, Dataset(columns, target, len(X)), lambda _: None).model
+    probability = model.predict_proba(X)
+
+    def scores(output: str, class_index: int | None = None) -> list[float]:
+        made = column(0, [feature("number")] * 2, [0, 1], output, class_index, names)
+        splice = splice_of(NUMBERS[:2], [made])
+        return statement_of(splice, [model], [0], 1).scores[0].of(X).tolist()
+
+    assert scores("label") == model.predict_class(X).tolist() == probability.argmax(axis=1).tolist()
+    assert scores("probability") == probability.max(axis=1).tolist()
+    for k in range(n_classes):
+        assert scores("probability", k) == probability[:, k].tolist()
+    assert np.abs(probability.sum(axis=1) - 1.0).max() < 1e-15
+
+
 @pytest.mark.parametrize("format_code", [0, 1])
 def test_labels_stand_in_the_rows(format_code: int) -> None:
     """A label is written in the target's type, in the format that was asked for."""
-    spy = Spy(1, ("-7", "300"), "multiclass", "integer")
+    spy = Spy(1, ("-7", "300"), "integer")
     made = column(0, [feature("number")], [0], "label", None, spy.classes)
     statement = statement_of(splice_of(NUMBERS[:1], [made]), [spy], [1], 2)
     stream = data_row([b"x", None, float8(3.0)]) + data_row([None, None, float8(4.0)])
