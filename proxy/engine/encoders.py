@@ -137,23 +137,25 @@ class NumberSummary:
         MagnitudeError
         """
         self.n_samples += len(block)
-        finite = np.isfinite(block)
-        if not finite.all():
+        total = _sum(block)
+        if not np.isfinite(total):  # cheaper than to ask of every value
             self.n_infinite += int(np.isinf(block).sum())
-            block = block[finite]
+            block = block[np.isfinite(block)]
+            total = _sum(block)
         if len(block) == 0:
             return
         self.minimum = min(self.minimum, float(block.min()))
         self.maximum = max(self.maximum, float(block.max()))
         if max(self.maximum, -self.minimum) > LARGEST_MAGNITUDE:
             raise MagnitudeError
-        self._merge(len(block), float(block.mean()), block)
+        self._merge(len(block), total / len(block), block)
 
     def _merge(self, n: int, mean: float, block: Vector) -> None:
         deviations = block - mean
         total = self.n_valid + n
         delta = mean - self.mean
-        self.squares += float(np.dot(deviations, deviations))
+        np.square(deviations, out=deviations)
+        self.squares += float(deviations.sum())
         self.squares += delta * delta * (self.n_valid / total) * n
         self.mean += delta * (n / total)
         self.n_valid = total
@@ -186,6 +188,12 @@ class NumberSummary:
         magnitude = max(abs(encoder.minimum), abs(encoder.maximum))
         noise = max(8 * np.finfo(np.float64).eps * magnitude, SMALLEST_SCALE)
         return deviation if deviation > noise else 0.0
+
+
+def _sum(block: Vector) -> float:
+    """Return the sum: not finite where a value is not, or where some are far too large to learn."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(block.sum())
 
 
 @dataclass(slots=True)

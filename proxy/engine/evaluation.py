@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.parallel import InOrderMap, collect, one_by_one
 
 LARGEST_REPORTED_CLASSES = 100
 """Beyond it no confusion matrix or AUC: they would outweigh the model and cost a sort per class."""
@@ -34,7 +35,9 @@ def r2_score(y: Vector, predicted: Vector) -> float:
     return 1.0 - residual / total if total > 0 else math.nan
 
 
-def classification_metrics(codes: Codes, probability: Matrix) -> dict[str, Any]:
+def classification_metrics(
+    codes: Codes, probability: Matrix, parallel: InOrderMap = one_by_one
+) -> dict[str, Any]:
     """Return the measures of a classifier on n rows.
 
     Parameters
@@ -42,6 +45,7 @@ def classification_metrics(codes: Codes, probability: Matrix) -> dict[str, Any]:
     codes : (n,) the true classes' numbers
     probability : (n, n_classes); with two classes precision, recall, f1 and auc are those of
         class 1, with more they are means over classes
+    parallel : how to measure several classes at a time
     """
     n_classes = probability.shape[1]
     predicted = probability.argmax(axis=1)
@@ -56,7 +60,7 @@ def classification_metrics(codes: Codes, probability: Matrix) -> dict[str, Any]:
         "log_loss": _defined(log_loss(codes, probability)),
     }
     if n_classes <= LARGEST_REPORTED_CLASSES:
-        metrics["auc"] = _defined(_auc(codes, probability))
+        metrics["auc"] = _defined(_auc(codes, probability, parallel))
         metrics["confusion_matrix"] = confusion.tolist()
     return metrics
 
@@ -91,11 +95,12 @@ def log_loss(codes: Codes, probability: Matrix) -> float:
     return float(-np.mean(np.log(np.clip(own, eps, 1.0 - eps))))
 
 
-def _auc(codes: Codes, probability: Matrix) -> float:
-    if probability.shape[1] == 2:
-        return roc_auc_score(codes == 1, probability[:, 1])
-    areas = [roc_auc_score(codes == k, probability[:, k]) for k in range(probability.shape[1])]
-    return float(np.mean(areas))
+def _auc(codes: Codes, probability: Matrix, parallel: InOrderMap) -> float:
+    def area(k: int) -> float:
+        return roc_auc_score(codes == k, probability[:, k])
+
+    n_classes = probability.shape[1]
+    return area(1) if n_classes == 2 else float(np.mean(collect(parallel, area, range(n_classes))))
 
 
 def roc_auc_score(positive: NDArray[np.bool_], scores: Vector) -> float:

@@ -9,6 +9,7 @@ import numpy as np
 
 from proxy.engine.arrays import Flags, IterationReport, Matrix, Vector, ignore_iteration
 from proxy.engine.design import Design, MatrixDesign, StandardisedDesign
+from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.solvers import is_well_conditioned
 from proxy.errors import TooLargeError
 
@@ -42,7 +43,12 @@ class LinearRegression:
         self.rank_deficient_ = False
 
     def fit(
-        self, X: Design | Matrix, y: Vector, *, report: IterationReport = ignore_iteration
+        self,
+        X: Design | Matrix,
+        y: Vector,
+        *,
+        report: IterationReport = ignore_iteration,
+        parallel: InOrderMap = one_by_one,
     ) -> LinearRegression:
         """Learn from X (n_samples, n_features) and y (n_samples,).
 
@@ -55,7 +61,10 @@ class LinearRegression:
             54000: X has more than 8192 columns.
         """
         design = MatrixDesign(X) if isinstance(X, np.ndarray) else X
-        system = _LeastSquares(design, y, l2=self.l2, fit_intercept=self.fit_intercept)
+        standardised = StandardisedDesign(
+            design, fit_intercept=self.fit_intercept, parallel=parallel
+        )
+        system = _LeastSquares(standardised, y, l2=self.l2)
         report(0, float(np.mean(np.square(system.y))) * system.y_scale**2)
         w = system.solve()
         self.coef_ = w * system.standardised.inverse_scale * system.y_scale
@@ -74,17 +83,17 @@ class LinearRegression:
 class _LeastSquares:
     """One problem in standardised columns, without the column of ones: centring replaces it."""
 
-    def __init__(self, design: Design, y: Vector, *, l2: float, fit_intercept: bool) -> None:
-        if len(design.mean) > WIDEST_DESIGN:
+    def __init__(self, standardised: StandardisedDesign, y: Vector, *, l2: float) -> None:
+        self.standardised = standardised
+        self.n_columns = standardised.n_columns
+        if self.n_columns > WIDEST_DESIGN:
             raise TooLargeError(
-                f"the model would have {len(design.mean)} columns after one-hot coding",
+                f"the model would have {self.n_columns} columns after one-hot coding",
                 detail=f"linear_regression takes {WIDEST_DESIGN} at most.",
                 hint="Set a lower max_categories.",
             )
-        self.standardised = StandardisedDesign(design, fit_intercept=fit_intercept)
-        self.n_columns = len(design.mean)
-        self.fit_intercept = fit_intercept
-        self.y_mean = float(y.mean()) if fit_intercept else 0.0
+        self.fit_intercept = standardised.fit_intercept
+        self.y_mean = float(y.mean()) if self.fit_intercept else 0.0
         centred = y - self.y_mean
         self.y_scale = float(np.abs(centred).max(initial=0.0)) or 1.0
         self.y = centred / self.y_scale
@@ -106,13 +115,19 @@ class _LeastSquares:
         return self._solve_by_factors()
 
     def _normal_equations(self) -> tuple[Matrix, Vector]:
-        gram = np.diag(self.penalty)
-        moment = np.zeros(self.n_columns)
-        for rows, block in self.standardised.blocks():
-            columns = block[: self.n_columns]
-            gram += columns @ columns.T
-            moment += columns @ self.y[rows]
-        return gram, moment
+        size = self.n_columns
+
+        def sums_of(rows: slice, block: Matrix, _: Matrix) -> Vector:
+            sums = np.empty(size + size**2)
+            columns = block[:size]
+            np.matmul(columns, self.y[rows], out=sums[:size])
+            np.matmul(columns, columns.T, out=sums[size:].reshape(size, size))
+            return sums
+
+        sums = self.standardised.sum_over_blocks(sums_of, n_sums=size + size**2)
+        gram = sums[size:].reshape(size, size)
+        gram[np.diag_indices(size)] += self.penalty
+        return gram, sums[:size]
 
     def _null_directions(self) -> list[Vector]:
         """Return, in raw columns, the directions in which one-hot coding makes X w constant."""

@@ -11,6 +11,7 @@ import numpy as np
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
 from proxy.engine.design import Design, MatrixDesign, StandardisedDesign
 from proxy.engine.losses import BinaryLogLoss, MultinomialLogLoss, Rescaled
+from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.solvers import Objective, Solution, minimise_lbfgs, minimise_newton
 from proxy.errors import TooLargeError
 
@@ -70,6 +71,7 @@ class LogisticRegression:
         *,
         start: LogisticRegression | None = None,
         report: IterationReport = ignore_iteration,
+        parallel: InOrderMap = one_by_one,
     ) -> LogisticRegression:
         """Learn from X (n_samples, n_features) and the classes' numbers, (n_samples,) from 0.
 
@@ -77,6 +79,7 @@ class LogisticRegression:
         ----------
         start : a fit on like data to begin from, or None
         report : called before every iteration
+        parallel : how to work on several blocks of rows at a time
 
         Raises
         ------
@@ -89,8 +92,9 @@ class LogisticRegression:
         size = len(design.mean) + self.fit_intercept
         _check_size(n_outputs * size)
         by_newton = _is_newton_affordable(design.n_samples, n_outputs * size)
-        width = n_outputs * size if by_newton else n_outputs + size
-        standardised = StandardisedDesign(design, fit_intercept=self.fit_intercept, width=width)
+        standardised = StandardisedDesign(
+            design, fit_intercept=self.fit_intercept, parallel=parallel
+        )
         guess = self._initial(standardised, codes, n_outputs, start)
         solve = self._newton if by_newton else self._lbfgs
         solution = solve(standardised, codes, guess, report)

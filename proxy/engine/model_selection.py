@@ -43,15 +43,15 @@ def split_rows(
     keys = np.random.PCG64(random_state).random_raw(n_samples)
     groups = _groups(n_samples, codes)
     fewest = 1 if codes is None else FEWEST_CLASS_ROWS
-    is_held_out = np.zeros(n_samples, dtype=np.bool_)
-    for group in groups:
+    largest_held_out = np.zeros(len(groups), dtype=np.uint64)
+    for number, group in enumerate(groups):
         n_held_out = int(test_size * len(group) + 0.5)
         if min(n_held_out, len(group) - n_held_out) < fewest:
             return None
-        if n_held_out:
-            # The rows with the smallest keys; two equal keys of 64 bits are not to be expected.
-            order = np.argpartition(keys[group], n_held_out - 1)
-            is_held_out[group[order[:n_held_out]]] = True
+        last = n_held_out - 1
+        largest_held_out[number] = np.partition(keys[group], last)[last]
+    # Two equal keys of 64 bits are not to be expected, nor a key of 0.
+    is_held_out = keys <= largest_held_out[0 if codes is None else codes]
     return Split(np.flatnonzero(~is_held_out), np.flatnonzero(is_held_out))
 
 

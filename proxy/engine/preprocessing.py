@@ -12,7 +12,8 @@ blocks of rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate
+from contextlib import closing
+from itertools import accumulate, islice
 from typing import Any
 
 import numpy as np
@@ -28,10 +29,14 @@ from proxy.engine.encoders import (
     MagnitudeError,
     NumberSummary,
 )
+from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.errors import InvalidParameterError
 
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
-SUMMARY_BLOCK_ROWS = 8192  # BLAS starts threads for a dot product of more than 10000
+SUMMARY_BLOCK_ROWS = 1 << 18
+"""2 MiB: fewer make the threads of a parallel map wait for the interpreter, and for each other."""
+FEWEST_SHARED_ROWS = 1 << 15
+"""With fewer rows than these a column takes less time than to hand it to a thread."""
 
 
 class Preprocessor:
@@ -68,8 +73,14 @@ class Preprocessor:
         """Return the number of columns of the design matrix."""
         return sum(encoder.n_columns for encoder in self.encoders_)
 
-    def fit(self, dataset: Dataset, rows: Rows = None) -> Preprocessor:
+    def fit(
+        self, dataset: Dataset, rows: Rows = None, *, parallel: InOrderMap = one_by_one
+    ) -> Preprocessor:
         """Learn encoders and moments from the features of the chosen rows.
+
+        Parameters
+        ----------
+        parallel : how to read several columns at a time
 
         Raises
         ------
@@ -80,21 +91,29 @@ class Preprocessor:
         encoders: list[InputEncoder] = []
         moments: list[tuple[float, float]] = []
         warnings: list[str] = []
-        for column in dataset.features:
-            fit_column = self._fit_category if _is_category(column) else self._fit_numbers
-            learned, column_moments, notes = fit_column(column, rows)
-            features.append(_input_feature(column, learned))
-            encoders.extend(learned)
-            moments.extend(column_moments)
-            warnings.extend(notes)
+        n_rows = dataset.n_samples if rows is None else len(rows)
+        if n_rows < FEWEST_SHARED_ROWS:
+            parallel = one_by_one
+        sources = [(column, j) for column in dataset.features for j in range(column.width)]
+        with closing(parallel(lambda source: _summarise(*source, rows), sources)) as summaries:
+            for column in dataset.features:
+                learn = self._learn_category if _is_category(column) else _learn_numbers
+                learned, column_moments, notes = learn(
+                    column, list(islice(summaries, column.width))
+                )
+                features.append(_input_feature(column, learned))
+                encoders.extend(learned)
+                moments.extend(column_moments)
+                warnings.extend(notes)
         self.features_, self.encoders_ = tuple(features), tuple(encoders)
         self.mean_ = np.array([mean for mean, _ in moments])
         self.scale_ = np.array([deviation for _, deviation in moments])
         self.warnings_ = tuple(warnings)
         return self
 
-    def _fit_category(self, column: Column, rows: Rows) -> _Learned:
-        summary = CategorySummary.of(column.categories, _blocks(column.values, rows))
+    def _learn_category(self, column: Column, summaries: list[_Summary]) -> _Learned:
+        (summary,) = summaries
+        assert isinstance(summary, CategorySummary)
         encoder = summary.encoder(self.max_categories)
         notes = []
         if encoder.has_infrequent:
@@ -103,20 +122,6 @@ class Preprocessor:
                 f"({self.max_categories}): the rarest are treated as one"
             )
         return [encoder], summary.moments(encoder), notes
-
-    def _fit_numbers(self, column: Column, rows: Rows) -> _Learned:
-        width = column.width
-        summaries = [NumberSummary() for _ in range(width)]
-        for j, summary in enumerate(summaries):
-            values = column.values[:, j] if column.kind is FeatureKind.ARRAY else column.values
-            try:
-                for block in _blocks(values, rows):
-                    summary.update(block)
-            except MagnitudeError:
-                raise _magnitude_error(column) from None
-        moments = [pair for summary in summaries for pair in summary.moments()]
-        encoders: list[InputEncoder] = [summary.encoder() for summary in summaries]
-        return encoders, moments, _number_warnings(column, summaries)
 
     def transform(self, raw: Matrix) -> Matrix:
         """Return the (n, n_design_) design matrix of a (n, input_width_) raw matrix."""
@@ -139,11 +144,33 @@ class Preprocessor:
         ]
 
 
+_Summary = NumberSummary | CategorySummary
 _Learned = tuple[list[InputEncoder], list[tuple[float, float]], list[str]]
 
 
 def _is_category(column: Column) -> bool:
     return column.kind is FeatureKind.CATEGORY
+
+
+def _summarise(column: Column, j: int, rows: Rows) -> _Summary:
+    """Return what the chosen rows say of a column, of an array's column j."""
+    if _is_category(column):
+        return CategorySummary.of(column.categories, _blocks(column.values, rows))
+    summary = NumberSummary()
+    values = column.values[:, j] if column.kind is FeatureKind.ARRAY else column.values
+    try:
+        for block in _blocks(values, rows):
+            summary.update(block)
+    except MagnitudeError:
+        raise _magnitude_error(column) from None
+    return summary
+
+
+def _learn_numbers(column: Column, summaries: list[_Summary]) -> _Learned:
+    numbers = [summary for summary in summaries if isinstance(summary, NumberSummary)]
+    moments = [pair for summary in numbers for pair in summary.moments()]
+    encoders: list[InputEncoder] = [summary.encoder() for summary in numbers]
+    return encoders, moments, _number_warnings(column, numbers)
 
 
 def _blocks(values: NDArray[Any], rows: Rows) -> Iterator[NDArray[Any]]:

@@ -18,6 +18,7 @@ SUFFICIENT_DECREASE = 1e-4  # Nocedal & Wright (2006), section 3.1
 CURVATURE = 0.9  # the same, for quasi-Newton steps
 LONGEST_LINE_SEARCH = 40
 LBFGS_MEMORY = 10
+CAUTION = 1000.0  # the next step may be in a direction of greater curvature
 WELL_CONDITIONED = 1e-10
 SMALLEST_EIGENVALUE = 1e-13
 
@@ -58,16 +59,19 @@ def minimise_newton(
 ) -> Solution:
     """Return the minimum by damped Newton steps.
 
-    Ends when the largest element of the gradient is `tol` at most; the Hessian there is known, so
-    one more step is taken without looking, which squares the remaining error.
+    Ends when the largest element of the gradient is `tol` at most, or will be after the next step
+    by a wide margin. The Hessian is known there, so that step is taken without looking.
     """
     parameters = start
     here = objective.evaluate(parameters, with_hessian=True)
+    decrement = 0.0
     for n_iter in range(max_iterations):
         report(n_iter, here.loss)
         assert here.hessian is not None
         step = -solve_symmetric(here.hessian, here.gradient)
-        if np.abs(here.gradient).max(initial=0.0) <= tol:
+        before, decrement = decrement, -float(here.gradient @ step)
+        largest = float(np.abs(here.gradient).max(initial=0.0))
+        if largest <= tol or _is_last_step(largest, before, decrement, tol):
             return Solution(parameters + step, here.loss, n_iter, converged=True)
         moved = _halve_until_lower(objective, parameters, here, step)
         if moved is None:
@@ -75,6 +79,21 @@ def minimise_newton(
         parameters, here = moved
     converged = bool(np.abs(here.gradient).max(initial=0.0) <= tol)
     return Solution(parameters, here.loss, max_iterations, converged)
+
+
+def _is_last_step(gradient: float, before: float, decrement: float, tol: float) -> bool:
+    """Say whether the gradient will be `tol` at most after the next step, by a wide margin.
+
+    What a Newton step leaves of the gradient is as the square of the step's length. Decrements,
+    g' H^-1 g, are such squares: the last step left this gradient, and the next one will leave less
+    in proportion. Of damped steps, and far from the minimum, decrements fall too slowly to say so.
+
+    Parameters
+    ----------
+    gradient : its largest element, here
+    before, decrement : of the last step, 0 where there was none, and of the next
+    """
+    return decrement >= 0.0 and CAUTION * gradient * decrement <= tol * before
 
 
 def _halve_until_lower(

@@ -147,7 +147,7 @@ def _number_classes(column: Column) -> Labels:
     distinct = _distinct(values)
     if len(distinct) > MOST_CLASSES:
         raise _too_many_classes(column)
-    codes = np.searchsorted(distinct, values)
+    codes = _places(values, distinct)
     classes = tuple(_spell(float(value), column) for value in distinct)
     return Labels(Target(column.name, column.kind, column.sql_type, classes), codes, rows)
 
@@ -158,6 +158,13 @@ def _distinct(values: Vector) -> Vector:
     if bool(((values == low) | (values == high)).all()):
         return np.unique(np.array([low, high]))
     return np.unique(values)
+
+
+def _places(values: Vector, distinct: Vector) -> Codes:
+    """Return the place of each value among the distinct ones; of two by one comparison."""
+    if len(distinct) == 2:
+        return np.asarray(values == distinct[1], dtype=np.int64)
+    return np.asarray(np.searchsorted(distinct, values), dtype=np.int64)
 
 
 def _spell(value: float, column: Column) -> str:

@@ -7,7 +7,7 @@ the registry are the caller's.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -16,18 +16,25 @@ import numpy as np
 from proxy.engine.algorithms import check_parameters, find_algorithm
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Rows, Vector
 from proxy.engine.columns import Column, Dataset
-from proxy.engine.design import Design, EncodedDesign, input_columns, raw_matrix
+from proxy.engine.design import (
+    Design,
+    EncodedDesign,
+    input_columns,
+    raw_matrix,
+    rows_per_block,
+)
 from proxy.engine.evaluation import classification_metrics, regression_metrics
 from proxy.engine.linear import LinearRegression
 from proxy.engine.logistic import LogisticRegression
 from proxy.engine.model import Model, Target
 from proxy.engine.model_selection import Split, split_rows
+from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.parameters import Value
 from proxy.engine.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE, Preprocessor
 from proxy.engine.targets import classification_target, regression_target
 from proxy.errors import InvalidParameterError, NoTrainingRowsError, UndefinedColumnError
 
-SCORING_BLOCK_ROWS = 8192
+SCORING_BLOCK_BYTES = 1 << 21
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +82,7 @@ def train(
     parameters: Mapping[str, Value],
     dataset: Dataset,
     report: Report,
+    parallel: InOrderMap = one_by_one,
 ) -> TrainingResult:
     """Train a model.
 
@@ -83,6 +91,7 @@ def train(
     algorithm : its SQL name
     parameters : as given in CREATE MODEL
     report : called as work goes on; whatever it raises ends the training
+    parallel : how to work on several pieces at a time; what is learned does not depend on it
 
     Raises
     ------
@@ -107,10 +116,11 @@ def train(
         raise NoTrainingRowsError("the training query returned no row")
     learner: _Learner
     if spec.task == "regression":
-        learner = _Regression(checked, dataset.target)
+        learner = _Regression(checked, dataset.target, parallel)
     else:
-        learner = _Classification(checked, dataset.target)
-    return _Training(algorithm, checked, dataset, learner, report).run()
+        learner = _Classification(checked, dataset.target, parallel)
+    training = _Training(algorithm, checked, dataset, learner, report=report, parallel=parallel)
+    return training.run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +144,11 @@ class _Learner(Protocol):
     def fit(self, design: Design, places: Rows, report: IterationReport) -> _Fitted:
         """Fit on the design of the rows at `places`."""
 
-    def measure(self, model: Model, raw: Iterator[Matrix], places: Codes) -> dict[str, Any]:
-        """Return the metrics of a model on the raw blocks of the rows at `places`."""
+    def predict(self, model: Model, raw: Matrix) -> Vector | Matrix:
+        """Return what `measure` wants to know of a model's predictions for raw rows."""
+
+    def measure(self, predicted: Vector | Matrix, places: Codes) -> dict[str, Any]:
+        """Return the metrics of predictions for the rows at `places`."""
 
 
 class _Regression:
@@ -144,16 +157,18 @@ class _Regression:
     codes: Codes | None = None
     iterations_total = 1
 
-    def __init__(self, parameters: dict[str, Any], column: Column) -> None:
+    def __init__(self, parameters: dict[str, Any], column: Column, parallel: InOrderMap) -> None:
         values = regression_target(column)
         self.target, self.y, self.rows = values.target, values.y, values.rows
         self.n_samples = len(self.y)
         self._arguments = {name: parameters[name] for name in ("l2", "fit_intercept")}
+        self._parallel = parallel
 
     def fit(self, design: Design, places: Rows, report: IterationReport) -> _Fitted:
         """Fit on the design of the rows at `places`."""
         y = self.y if places is None else self.y[places]
-        estimator = LinearRegression(**self._arguments).fit(design, y, report=report)
+        estimator = LinearRegression(**self._arguments)
+        estimator.fit(design, y, report=report, parallel=self._parallel)
         warnings = []
         if estimator.rank_deficient_:
             warnings.append(
@@ -162,9 +177,12 @@ class _Regression:
             )
         return _Fitted(estimator.coef_[None, :], np.array([estimator.intercept_]), warnings)
 
-    def measure(self, model: Model, raw: Iterator[Matrix], places: Codes) -> dict[str, Any]:
-        """Return the metrics of a model on the raw blocks of the rows at `places`."""
-        predicted = np.concatenate([model.predict(block) for block in raw])
+    def predict(self, model: Model, raw: Matrix) -> Vector:
+        """Return (n,) values."""
+        return model.predict(raw)
+
+    def measure(self, predicted: Vector, places: Codes) -> dict[str, Any]:
+        """Return the metrics of predictions for the rows at `places`."""
         return regression_metrics(self.y[places], predicted)
 
 
@@ -173,13 +191,14 @@ class _Classification:
 
     codes: Codes | None
 
-    def __init__(self, parameters: dict[str, Any], column: Column) -> None:
+    def __init__(self, parameters: dict[str, Any], column: Column, parallel: InOrderMap) -> None:
         labels = classification_target(column)
         self.target, self.rows = labels.target, labels.rows
         self.codes = self._codes = labels.codes
         self.n_samples = len(self._codes)
         names = ("l2", "fit_intercept", "max_iterations", "tol", "class_weight")
         self._arguments = {name: parameters[name] for name in names}
+        self._parallel = parallel
         self.iterations_total = parameters["max_iterations"]
         self._previous: LogisticRegression | None = None
 
@@ -187,7 +206,7 @@ class _Classification:
         """Fit on the design of the rows at `places`."""
         codes = self._codes if places is None else self._codes[places]
         estimator = LogisticRegression(**self._arguments)
-        estimator.fit(design, codes, start=self._previous, report=report)
+        estimator.fit(design, codes, start=self._previous, report=report, parallel=self._parallel)
         self._previous = estimator
         warnings = []
         if not estimator.converged_:
@@ -197,10 +216,13 @@ class _Classification:
             )
         return _Fitted(estimator.coef_, estimator.intercept_, warnings)
 
-    def measure(self, model: Model, raw: Iterator[Matrix], places: Codes) -> dict[str, Any]:
-        """Return the metrics of a model on the raw blocks of the rows at `places`."""
-        probability = np.concatenate([model.predict_proba(block) for block in raw])
-        return classification_metrics(self._codes[places], probability)
+    def predict(self, model: Model, raw: Matrix) -> Matrix:
+        """Return (n, n_classes) probabilities."""
+        return model.predict_proba(raw)
+
+    def measure(self, predicted: Matrix, places: Codes) -> dict[str, Any]:
+        """Return the metrics of predictions for the rows at `places`."""
+        return classification_metrics(self._codes[places], predicted, self._parallel)
 
 
 class _Training:
@@ -212,13 +234,16 @@ class _Training:
         parameters: dict[str, Any],
         dataset: Dataset,
         learner: _Learner,
+        *,
         report: Report,
+        parallel: InOrderMap,
     ) -> None:
         self.algorithm = algorithm
         self.parameters = parameters
         self.dataset = dataset
         self.learner = learner
         self.report = report
+        self.parallel = parallel
 
     def run(self) -> TrainingResult:
         """Return the model of all rows with the metrics of the held-out ones."""
@@ -251,14 +276,17 @@ class _Training:
     def _hold_out(self, split: Split) -> dict[str, Any]:
         model, _ = self._fit("holdout fit", split.train)
         self.report(Progress("evaluation"))
-        return self.learner.measure(model, self._raw_blocks(model, split.holdout), split.holdout)
-
-    def _raw_blocks(self, model: Model, places: Codes) -> Iterator[Matrix]:
-        rows = self._dataset_rows(places)
+        rows = self._dataset_rows(split.holdout)
         assert rows is not None
         inputs = input_columns(self.dataset, model.preprocessor)
-        for start in range(0, len(rows), SCORING_BLOCK_ROWS):
-            yield raw_matrix(inputs, rows[start : start + SCORING_BLOCK_ROWS])
+        size = rows_per_block(len(inputs) + len(model.classes), SCORING_BLOCK_BYTES)
+
+        def predict(start: int) -> Vector | Matrix:
+            return self.learner.predict(model, raw_matrix(inputs, rows[start : start + size]))
+
+        starts = range(0, len(rows), size)
+        predicted = np.concatenate(collect(self.parallel, predict, starts))
+        return self.learner.measure(predicted, split.holdout)
 
     def _dataset_rows(self, places: Rows) -> Rows:
         """Return the dataset's row numbers of places among the rows with a target."""
@@ -269,7 +297,8 @@ class _Training:
     def _fit(self, phase: str, places: Rows) -> tuple[Model, list[str]]:
         self.report(Progress("preprocessing"))
         rows = self._dataset_rows(places)
-        preprocessor = Preprocessor(self.parameters["max_categories"]).fit(self.dataset, rows)
+        preprocessor = Preprocessor(self.parameters["max_categories"])
+        preprocessor.fit(self.dataset, rows, parallel=self.parallel)
         design = EncodedDesign(self.dataset, preprocessor, rows)
         total = self.learner.iterations_total
 

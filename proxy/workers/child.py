@@ -1,7 +1,8 @@
 """The process that trains: one job after the other, until the proxy is gone.
 
 Started by `process.TrainingProcess`. Reads jobs from one socket and nothing else; the engine does
-the work. Dies with its parent, and is the one whom the kernel should pick when memory runs out.
+the work, on the threads that it is handed. Dies with its parent, and is the one whom the kernel
+should pick when memory runs out.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from proxy.workers.frames import (
     decode_job,
     encode,
 )
+from proxy.workers.threads import ThreadedMap, thread_count
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 # Ordinary traffic is served first; a training takes the rest of the machine.
@@ -66,19 +68,21 @@ def train(
 ) -> tuple[ModelDescription, bytes]:
     """Have the engine do `job` on the dataset in the descriptor `shared`."""
     dataset = attach(shared, job.shared_size_bytes, job.dataset, job.extents)
-    result = training.train(
-        job.algorithm,
-        job.parameters,
-        dataset,
-        lambda progress: report(
-            Progress(
-                phase=progress.phase,
-                iterations_done=progress.iterations_done,
-                iterations_total=progress.iterations_total,
-                loss=progress.loss,
-            )
-        ),
-    )
+    with ThreadedMap(thread_count()) as parallel:
+        result = training.train(
+            job.algorithm,
+            job.parameters,
+            dataset,
+            lambda progress: report(
+                Progress(
+                    phase=progress.phase,
+                    iterations_done=progress.iterations_done,
+                    iterations_total=progress.iterations_total,
+                    loss=progress.loss,
+                )
+            ),
+            parallel,
+        )
     model = result.model
     artefact = artifact.dump(model)
     description = ModelDescription(

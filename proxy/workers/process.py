@@ -226,6 +226,7 @@ def rebuild(failure: Failed) -> ProxyError:
 def _environment() -> dict[str, str]:
     """Return ours without libpq's variables: PGPASSWORD is no business of a training."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("PG")}
-    # One thread each: two that share busy cores were measured 8 to 10 times slower than one, and a
-    # sum's order, so an artefact's bytes, must not depend on how many cores a machine has.
+    # BLAS gets one thread: two that share busy cores were measured 8 to 10 times slower than one,
+    # and a sum's order, so an artefact's bytes, must not depend on how many cores a machine has.
+    # What uses the cores is `threads`, which keeps the order.
     return kept | {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}

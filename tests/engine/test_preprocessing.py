@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.impute import SimpleImputer
 from sklearn.preprocessing import OneHotEncoder
 
+from proxy.engine import design as engine_design
 from proxy.engine.columns import Column, Dataset, FeatureKind
 from proxy.engine.design import EncodedDesign, StandardisedDesign, input_columns, raw_matrix
 from proxy.engine.encoders import CategoryEncoder, NumberSummary, table_index
@@ -174,8 +175,11 @@ def test_design_moments_are_those_of_the_design_matrix() -> None:
 
 
 @pytest.mark.parametrize("fit_intercept", [True, False])
-def test_blocks_are_the_rows_of_the_standardised_matrix(fit_intercept: bool) -> None:
+def test_blocks_are_the_rows_of_the_standardised_matrix(
+    fit_intercept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Training in blocks of a few rows sees the very matrix that transform builds."""
+    monkeypatch.setattr(engine_design, "rows_per_block", lambda n_floats: 7)
     dataset = mixed_dataset("linear_regression", 2)
     rows = np.arange(5, dataset.n_samples, 2)
     preprocessor = Preprocessor().fit(dataset, rows)
@@ -183,7 +187,6 @@ def test_blocks_are_the_rows_of_the_standardised_matrix(fit_intercept: bool) -> 
     standardised = StandardisedDesign(
         EncodedDesign(dataset, preprocessor, rows), fit_intercept=fit_intercept
     )
-    standardised.block_rows = 7
     blocks = np.hstack([block.copy() for _, block in standardised.blocks()]).T
     if fit_intercept:
         expected = (matrix - matrix.mean(axis=0)) / matrix.std(axis=0)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.engine import design
 from proxy.engine.design import MatrixDesign, StandardisedDesign
 from proxy.engine.losses import BinaryLogLoss, MultinomialLogLoss
 from proxy.engine.solvers import (
@@ -27,12 +28,58 @@ class Quartic:
         return Evaluation(float(np.sum(d**4 + d**2)), 4 * d**3 + 2 * d, hessian)
 
 
+class Counted:
+    """An objective that keeps the points it is asked about."""
+
+    def __init__(self, function: Objective) -> None:
+        self.function = function
+        self.seen: list[np.ndarray] = []
+
+    def evaluate(self, parameters: np.ndarray, *, with_hessian: bool) -> Evaluation:
+        self.seen.append(parameters)
+        return self.function.evaluate(parameters, with_hessian=with_hessian)
+
+
 @pytest.mark.parametrize("minimise", [minimise_newton, minimise_lbfgs])
 def test_the_minimum_is_found(minimise) -> None:
     """Both solvers reach the known minimum from far away."""
     solution = minimise(Quartic(), np.full(6, 50.0), tol=1e-10, max_iterations=200)
     assert solution.converged
     np.testing.assert_allclose(solution.parameters, np.arange(6), atol=1e-9)
+
+
+@pytest.mark.parametrize("tol", [1e-8, 1e-9, 1e-11])
+def test_the_last_step_is_taken_where_it_is_enough(tol: float) -> None:
+    """Newton ends without looking where the step leaves a gradient below the tolerance."""
+    counted = Counted(Quartic())
+    solution = minimise_newton(counted, np.full(6, 50.0), tol=tol, max_iterations=200)
+    last = counted.function.evaluate(counted.seen[-1], with_hessian=False).gradient
+    there = counted.function.evaluate(solution.parameters, with_hessian=False).gradient
+    assert np.abs(last).max() > tol >= np.abs(there).max()
+    assert len(counted.seen) == solution.n_iter + 1
+
+
+@given(st.integers(2, 4), st.integers(0, 10_000), st.floats(-4.0, 2.0))
+def test_the_gradient_at_the_answer_is_the_tolerance_at_most(
+    n_classes: int, seed: int, exponent: float
+) -> None:
+    """Whether the last step was looked at or not, on nearly dependent columns too."""
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(60, 3))
+    X[:, 1] = X[:, 0] + 10.0 ** rng.uniform(-3, 0) * X[:, 1]
+    codes = np.arange(60) % n_classes
+    standardised = StandardisedDesign(MatrixDesign(X), fit_intercept=True)
+    penalty = np.array([*[10.0**exponent] * 3, 0.0])
+    objective: Objective
+    if n_classes == 2:
+        objective, size = BinaryLogLoss(standardised, codes, None, penalty), 4
+    else:
+        objective = MultinomialLogLoss(standardised, codes, n_classes, None, penalty)
+        size = 4 * n_classes
+    solution = minimise_newton(objective, np.zeros(size), tol=1e-8, max_iterations=100)
+    there = objective.evaluate(solution.parameters, with_hessian=False)
+    assert solution.converged
+    assert np.abs(there.gradient).max() <= 1e-8
 
 
 @pytest.mark.parametrize("minimise", [minimise_newton, minimise_lbfgs])
@@ -84,18 +131,21 @@ def losses(seed: int, n_classes: int, weighted: bool) -> tuple[Objective, int]:
     X = rng.normal(size=(50, 3)) * [1.0, 10.0, 0.1]
     codes = np.arange(50) % n_classes
     weight = rng.uniform(0.5, 2.0, 50) if weighted else None
-    design = StandardisedDesign(MatrixDesign(X), fit_intercept=True)
-    design.block_rows = 17
+    standardised = StandardisedDesign(MatrixDesign(X), fit_intercept=True)
     penalty = np.array([0.3, 2.0, 0.1, 0.0])
     if n_classes == 2:
-        return BinaryLogLoss(design, codes, weight, penalty), 4
-    return MultinomialLogLoss(design, codes, n_classes, weight, penalty), 4 * n_classes
+        return BinaryLogLoss(standardised, codes, weight, penalty), 4
+    return MultinomialLogLoss(standardised, codes, n_classes, weight, penalty), 4 * n_classes
 
 
+@pytest.mark.parametrize("block_rows", [17, 50])
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("n_classes", [2, 3, 5])
-def test_derivatives_are_those_of_the_loss(n_classes: int, weighted: bool) -> None:
+def test_derivatives_are_those_of_the_loss(
+    n_classes: int, weighted: bool, block_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Gradient and Hessian agree with differences of the loss and of the gradient."""
+    monkeypatch.setattr(design, "rows_per_block", lambda n_floats: block_rows)
     objective, size = losses(n_classes, n_classes, weighted)
     point = np.random.default_rng(1).normal(size=size)
     if n_classes > 2:  # where every step of the solver stays: centred over the classes
