@@ -49,6 +49,7 @@ class ClientStream:
 
     Attributes
     ----------
+    concerns : may be changed at any time
     inspects_extended : hand over every Parse, Bind, Describe, Execute and Close too
     is_broken : a length was impossible: all that follows goes on as it comes
     """
@@ -56,7 +57,6 @@ class ClientStream:
     __slots__ = (
         "_at",
         "_begins_ours",
-        "_concerns",
         "_limit",
         "_need",
         "_replies",
@@ -64,6 +64,7 @@ class ClientStream:
         "_skip",
         "_skip_frames",
         "_tail",
+        "concerns",
         "frame",
         "inspects_extended",
         "is_broken",
@@ -80,7 +81,7 @@ class ClientStream:
         inspection_limit: int,
     ) -> None:
         self._replies = replies
-        self._concerns = concerns
+        self.concerns = concerns
         self._begins_ours = begins_ours
         self._skip_frames = skip_frames
         self._limit = inspection_limit
@@ -209,7 +210,7 @@ class ClientStream:
         if end > size:
             self._hold(data, position, end - position)
             return False
-        if self._concerns(data[position + 5 : end]) or (kind == t.PARSE and self.inspects_extended):
+        if self.concerns(data[position + 5 : end]) or (kind == t.PARSE and self.inspects_extended):
             self._stop(data, position, end, kind)
             return True
         return False

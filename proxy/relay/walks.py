@@ -55,10 +55,11 @@ from proxy.relay.system import CLOCK_MONOTONIC, c_clock_gettime
 NOT_OURS = -1
 
 _A_UPPER, _Z_UPPER = ord("A"), ord("Z")
-_M, _P = ord("m"), ord("p")
+_E, _M, _P = ord("e"), ord("m"), ord("p")
 _PREDICT = np.frombuffer(b"predict", np.uint8)
 _MODEL = np.frombuffer(b"model", np.uint8)
 _ML = np.frombuffer(b"ml_", np.uint8)
+_EXECUTE_WORD = np.frombuffer(b"execute", np.uint8)
 
 _QUERY, _PARSE, _BIND, _DESCRIBE = ord("Q"), ord("P"), ord("B"), ord("D")
 _EXECUTE, _CLOSE, _SYNC, _FLUSH = ord("E"), ord("C"), ord("S"), ord("H")
@@ -94,6 +95,15 @@ def may_concern_us(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
         elif byte == _M and (
             _begins_with(buffer, at, stop, _MODEL) or _begins_with(buffer, at, stop, _ML)
         ):
+            return True
+    return False
+
+
+@inner
+def _may_execute(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
+    """Tell what `rewrite.executions.may_execute` tells."""
+    for at in range(start, stop):
+        if load_uint8(buffer, at) | 0x20 == _E and _begins_with(buffer, at, stop, _EXECUTE_WORD):
             return True
     return False
 
@@ -270,14 +280,19 @@ def walk_client(shared: Shared, lane: int, size: int) -> tuple[int, int, int]:
         if length < 4 or end > size:
             return NOT_OURS, 0, 0
         if kind == _QUERY:
-            if may_concern_us(buffer, position + 5, end):
+            if may_concern_us(buffer, position + 5, end) or (
+                n_portals and _may_execute(buffer, position + 5, end)
+            ):
                 return NOT_OURS, 0, 0
             unnamed = 0
         elif kind == _FLUSH:
             position = end
             continue
         elif kind == _PARSE or kind == _DESCRIBE or kind == _EXECUTE or kind == _CLOSE:
-            if kind == _PARSE and may_concern_us(buffer, position + 5, end):
+            if kind == _PARSE and (
+                may_concern_us(buffer, position + 5, end)
+                or (n_portals and _may_execute(buffer, position + 5, end))
+            ):
                 return NOT_OURS, 0, 0
             if n_portals:
                 owner, unnamed = _named(shared, lane, kind, position, end, unnamed)

@@ -30,6 +30,7 @@ from proxy.protocol.streams import ClientStream, UpstreamStream
 from proxy.relay.lane import ExpressLane, HandedBack
 from proxy.relay.loop import FOR_CLIENT, FOR_UPSTREAM, FROM_CLIENT, FROM_UPSTREAM
 from proxy.relay.portals import Luggage
+from proxy.rewrite.executions import may_execute
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.session.boarding import Boarding
 from proxy.session.encodings import codec_of
@@ -180,7 +181,10 @@ class Session:
 
     def inspect_extended(self, *, wanted: bool) -> None:
         """Ask for every Parse, Bind, Describe, Execute and Close, or no longer."""
-        self._client_stream.inspects_extended = wanted
+        stream = self._client_stream
+        stream.inspects_extended = wanted
+        # A statement that is ours can be run by SQL's EXECUTE, too.
+        stream.concerns = _may_concern_or_execute if wanted else may_concern_us
 
     def _from_client(self, data: bytes) -> None:
         stream = self._client_stream
@@ -517,6 +521,10 @@ def _no_unpacking(_: HandedBack) -> None:
 
 async def _nothing() -> None:
     """Do nothing."""
+
+
+def _may_concern_or_execute(text: bytes) -> bool:
+    return may_concern_us(text) or may_execute(text)
 
 
 def _begins_ours(text: bytes) -> bool:

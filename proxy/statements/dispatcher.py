@@ -56,6 +56,9 @@ class Dispatcher:
             )
             if analysis.is_ours or analysis.relations:
                 check_exact(statement, text, session.codec)
+            if session.inspects_extended:
+                for part in analysis.parts:
+                    self._extended.check_executions(part.sql, part.start)
         except ProxyError as error:
             session.fail(error)
             session.sync()

@@ -27,6 +27,7 @@ from proxy.registry import queries
 from proxy.registry.postgres_store import Registry
 from proxy.relay.lane import HandedBack
 from proxy.relay.portals import Luggage
+from proxy.rewrite.executions import executed_statements, may_execute
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
@@ -103,12 +104,41 @@ class ExtendedQuery:
     def _watch(self) -> None:
         self._session.inspect_extended(wanted=not self._ours.is_empty)
 
+    def check_executions(self, sql: str, offset: int = 0) -> None:
+        """Refuse to run a statement of ours by SQL: its hidden columns would be seen.
+
+        Parameters
+        ----------
+        sql : one statement
+        offset : of the statement in the client's text, for the position
+
+        Raises
+        ------
+        UnsupportedError
+            It has EXECUTE of a statement with PREDICT that was prepared by the protocol.
+        """
+        strings = self._session.standard_conforming_strings
+        for name, place in executed_statements(sql, standard_conforming_strings=strings).items():
+            prepared = self._ours.statements.get(name.encode(self._session.codec, "replace"))
+            if isinstance(prepared, PreparedScores):
+                raise UnsupportedError(
+                    f'EXECUTE of "{name}" is not supported: it has PREDICT in it',
+                    position=offset + place + 1,
+                    hint="Bind and execute it by the protocol, which prepared it.",
+                )
+
     # -- Parse -----------------------------------------------------------------------------------
 
     def _parse(self, body: bytes) -> Awaitable[None] | None:
         message = Parse.decode(body)
         if may_concern_us(message.text):
             return self._parse_ours(message)
+        if may_execute(message.text):
+            try:
+                self.check_executions(decode(message.text, self._session.codec) or "")
+            except ProxyError as error:
+                self._session.fail(error)
+                return None
         self._parse_ordinary(message)
         return None
 

@@ -293,6 +293,38 @@ async def test_what_is_not_for_the_lane(pair: Pair) -> None:
 
 
 @pytest.mark.asyncio
+async def test_execute_by_sql(pair: Pair) -> None:
+    """EXECUTE of what the protocol prepared would show hidden columns: 0A000, with the place."""
+    async with pair.clients() as clients:
+        texts = [
+            "EXECUTE value(1)",
+            'SELECT 1; /* é */ EXECUTE "value" (1)',
+            "EXPLAIN ANALYZE EXECUTE star(1)",
+            "CREATE TEMP TABLE t AS EXECUTE label(1)",
+            "SELECT PREDICT(rent, 1); EXECUTE Several(1)",
+        ]
+        for text in texts:
+            place = text.lower().index("execute ") + len("execute ") + 1
+            await pair.get_on(clients[0], batch("value", "5"))
+            reply = await both(clients, query(text))
+            assert (errors(reply)[0]["C"], errors(reply)[0]["P"]) == ("0A000", str(place))
+            await pair.get_on(clients[0], batch("value", "5"))
+            reply = await both(clients, parse(text.rpartition("; ")[2]), sync())
+            assert codes(reply) == "EZ"
+        for text in (
+            "EXECUTE mine(1)",
+            "SELECT 'EXECUTE value(1)'",
+            "SELECT execute value",
+            "EXECUTE",
+        ):
+            await pair.get_on(clients[0], batch("value", "5"))
+            if text.endswith("mine(1)"):
+                await both(clients, query("PREPARE mine(int) AS SELECT $1"))
+            reply = await both(clients, query(text))
+            assert [error["C"] for error in errors(reply)] in ([], ["42601"], ["42703"])
+
+
+@pytest.mark.asyncio
 async def test_cut_anywhere(pair: Pair) -> None:
     """Bytes that come one by one, or in any two pieces, are answered the same."""
     async with pair.clients() as clients:
