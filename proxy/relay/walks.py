@@ -101,7 +101,7 @@ def may_concern_us(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
 
 @inner
 def _may_execute(buffer: NDArray[np.uint8], start: int, stop: int) -> bool:
-    """Tell what `rewrite.executions.may_execute` tells."""
+    """Tell whether EXECUTE is in these bytes. Riders have no portal that FETCH could name."""
     for at in range(start, stop):
         if load_uint8(buffer, at) | 0x20 == _E and _begins_with(buffer, at, stop, _EXECUTE_WORD):
             return True

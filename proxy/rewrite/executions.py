@@ -1,55 +1,73 @@
-"""Which prepared statements a text runs by SQL's EXECUTE.
+"""Which prepared statements and cursors a text runs by SQL's EXECUTE and FETCH.
 
-Owns finding them. A statement with PREDICT that was prepared by the protocol has hidden columns,
-which EXECUTE would show; leaves refusing that to `statements`.
+Owns finding them. A statement with PREDICT that was prepared by the protocol, and a portal of it,
+have hidden columns, which SQL would show; leaves refusing that to `statements`.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+from dataclasses import dataclass
+from typing import Literal
 
 from proxy.errors import ModelSyntaxError
-from proxy.rewrite.lexer import TokenKind, tokenize
+from proxy.rewrite.lexer import Token, TokenKind, tokenize
 from proxy.rewrite.literals import name_of
 from proxy.rewrite.tree import parse_tree
 
 _NAMES = (TokenKind.IDENTIFIER, TokenKind.QUOTED_IDENTIFIER)
 
 
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """A prepared statement that is executed, or a cursor that is fetched from.
+
+    `place` is the offset of the name in the text, 0 if it is spelt in an unusual way.
+    """
+
+    word: Literal["EXECUTE", "FETCH"]
+    name: str
+    place: int
+
+
 def may_execute(data: bytes | memoryview) -> bool:
-    """Tell whether a statement's bytes hold the word; a wrong "no" never happens."""
-    return b"execute" in bytes(data).lower()
+    """Tell whether a statement's bytes hold one of the words; a wrong "no" never happens."""
+    text = bytes(data).lower()
+    return b"execute" in text or b"fetch" in text
 
 
-def executed_statements(sql: str, *, standard_conforming_strings: bool = True) -> dict[str, int]:
-    """Return the names of the prepared statements that one statement runs, and where each stands.
+def executions(sql: str, *, standard_conforming_strings: bool = True) -> list[Execution]:
+    """Return what one statement executes and fetches from, by name.
 
-    None where PostgreSQL's grammar refuses the text: then nothing runs.
+    Nothing where PostgreSQL's grammar refuses the text: then nothing runs.
     """
     if not may_execute(sql.encode()) or "\0" in sql:
-        return {}
+        return []
     try:
         stack: list[object] = [parse_tree(sql)]
     except ModelSyntaxError:
-        return {}
-    names = set()
+        return []
+    found: set[tuple[Literal["EXECUTE", "FETCH"], str]] = set()
     while stack:
         node = stack.pop()
         if isinstance(node, dict):
-            execution = node.get("ExecuteStmt")
-            if isinstance(execution, dict):
-                names.add(str(execution.get("name", "")))
+            execute = node.get("ExecuteStmt")
+            if isinstance(execute, dict):
+                found.add(("EXECUTE", str(execute.get("name", ""))))
+            fetch = node.get("FetchStmt")
+            if isinstance(fetch, dict) and not fetch.get("ismove"):
+                found.add(("FETCH", str(fetch.get("portalname", ""))))
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
-    return {name: _place(sql, name, strings=standard_conforming_strings) for name in names}
+    tokens = tokenize(sql, standard_conforming_strings=standard_conforming_strings)
+    return [Execution(word, name, _place(sql, tokens, word, name)) for word, name in sorted(found)]
 
 
-def _place(sql: str, name: str, *, strings: bool) -> int:
-    """Return the offset of the name behind the word, 0 if it is spelt in another way."""
-    tokens = tokenize(sql, standard_conforming_strings=strings)
-    for word, after in pairwise(tokens):
-        is_word = sql[word.start : word.end].lower() == "execute"
-        if is_word and after.kind in _NAMES and name_of(sql, after) == name:
-            return after.start
+def _place(sql: str, tokens: tuple[Token, ...], word: str, name: str) -> int:
+    """Return the offset of the first token behind the word that spells the name."""
+    is_behind = False
+    for token in tokens:
+        if is_behind and token.kind in _NAMES and name_of(sql, token) == name:
+            return token.start
+        is_behind = is_behind or sql[token.start : token.end].upper() == word
     return 0

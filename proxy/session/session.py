@@ -183,7 +183,7 @@ class Session:
         """Ask for every Parse, Bind, Describe, Execute and Close, or no longer."""
         stream = self._client_stream
         stream.inspects_extended = wanted
-        # A statement that is ours can be run by SQL's EXECUTE, too.
+        # What is ours can be run by SQL's EXECUTE and FETCH, too.
         stream.concerns = _may_concern_or_execute if wanted else may_concern_us
 
     def _from_client(self, data: bytes) -> None:

@@ -27,7 +27,7 @@ from proxy.registry import queries
 from proxy.registry.postgres_store import Registry
 from proxy.relay.lane import HandedBack
 from proxy.relay.portals import Luggage
-from proxy.rewrite.executions import executed_statements, may_execute
+from proxy.rewrite.executions import executions, may_execute
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
@@ -105,7 +105,7 @@ class ExtendedQuery:
         self._session.inspect_extended(wanted=not self._ours.is_empty)
 
     def check_executions(self, sql: str, offset: int = 0) -> None:
-        """Refuse to run a statement of ours by SQL: its hidden columns would be seen.
+        """Refuse to run a statement or a portal of ours by SQL: its hidden columns would be seen.
 
         Parameters
         ----------
@@ -115,15 +115,20 @@ class ExtendedQuery:
         Raises
         ------
         UnsupportedError
-            It has EXECUTE of a statement with PREDICT that was prepared by the protocol.
+            It has EXECUTE of a statement with PREDICT that was prepared by the protocol, or FETCH
+            from a portal of one.
         """
         strings = self._session.standard_conforming_strings
-        for name, place in executed_statements(sql, standard_conforming_strings=strings).items():
-            prepared = self._ours.statements.get(name.encode(self._session.codec, "replace"))
-            if isinstance(prepared, PreparedScores):
+        for found in executions(sql, standard_conforming_strings=strings):
+            name = found.name.encode(self._session.codec, "replace")
+            ours = self._ours
+            known: object = ours.portals.get(name)
+            if found.word == "EXECUTE":
+                known = ours.statements.get(name)
+            if isinstance(known, PreparedScores | BoundScores):
                 raise UnsupportedError(
-                    f'EXECUTE of "{name}" is not supported: it has PREDICT in it',
-                    position=offset + place + 1,
+                    f'{found.word} of "{found.name}" is not supported: it has PREDICT in it',
+                    position=offset + found.place + 1,
                     hint="Bind and execute it by the protocol, which prepared it.",
                 )
 

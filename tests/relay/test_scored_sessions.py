@@ -325,6 +325,23 @@ async def test_execute_by_sql(pair: Pair) -> None:
 
 
 @pytest.mark.asyncio
+async def test_fetch_by_sql(pair: Pair) -> None:
+    """FETCH from a portal of ours would show hidden columns too; from any other it goes on."""
+    async with pair.clients() as clients:
+        await both(clients, query("BEGIN"))
+        begun = bind(["1"], portal="p", statement="several") + execute("p", 2)
+        await both(clients, begun, sync())
+        reply = await both(clients, query("SAVEPOINT s"))
+        reply = await both(clients, query("FETCH 2 FROM p"))
+        assert (errors(reply)[0]["C"], errors(reply)[0]["P"]) == ("0A000", "14")
+        await both(clients, query("ROLLBACK TO s"))
+        assert len(rows(await both(clients, execute("p", 3), sync()))) == 3
+        await both(clients, query("DECLARE c CURSOR FOR SELECT 1"))
+        assert rows(await both(clients, query("FETCH ALL FROM c"))) == [("1",)]
+        await both(clients, query("COMMIT"))
+
+
+@pytest.mark.asyncio
 async def test_cut_anywhere(pair: Pair) -> None:
     """Bytes that come one by one, or in any two pieces, are answered the same."""
     async with pair.clients() as clients:
