@@ -50,23 +50,6 @@ class LinearPredictor:
         """Return the (n_outputs, n) scores of a C-contiguous (n, width) raw matrix; never NaN."""
         return self._whole.sums(raw)
 
-    def scorer(
-        self,
-        sources: Sequence[int],
-        recodings: Sequence[Vector | None],
-        meaning: int,
-        class_index: int | None,
-    ) -> LinearScorer:
-        """Return what scores rows whose columns are not those of the raw matrix.
-
-        Parameters
-        ----------
-        sources : for each raw column the column of the values, or `kernels.linear.NOT_GIVEN`
-        recodings : for each raw column None, or the raw code for each code of a category's values
-        meaning, class_index : as in `kernels.linear`
-        """
-        return LinearScorer(self, sources, recodings, meaning, class_index)
-
     def program(
         self,
         sources: Sequence[int],
@@ -75,8 +58,9 @@ class LinearPredictor:
         class_index: int,
     ) -> tuple[NDArray[np.int64], Vector]:
         """Return the program and its weights, laid out as in `kernels.linear`."""
-        words = [self.n_outputs, len(self._numbers), len(self._tables), meaning, class_index]
-        words += [sources[j] for j, _ in self._numbers]
+        numbers = [sources[j] for j, _ in self._numbers]
+        words = [self.n_outputs, len(numbers), len(self._tables), meaning, class_index]
+        words += [_stretch(numbers), *numbers]
         ends = [(each.imputed, each.minimum, each.maximum) for _, each in self._numbers]
         parts = [self.constant, np.array(ends).ravel()]
         parts += [self._slopes.ravel(), self._null_weights.ravel()]
@@ -114,7 +98,13 @@ class LinearPredictor:
 
 
 class LinearScorer:
-    """Scores of rows of values, by a linear model.
+    """Scores of rows of values whose columns need not be those of the raw matrix.
+
+    Parameters
+    ----------
+    sources : for each raw column the column of the values, or `kernels.linear.NOT_GIVEN`
+    recodings : for each raw column None, or the raw code for each code of a category's values
+    meaning, class_index : as in `kernels.linear`
 
     Attributes
     ----------
@@ -132,11 +122,13 @@ class LinearScorer:
     ) -> None:
         self._predictor = predictor
         self._sources = tuple(sources)
-        self._recodings = tuple(recodings) or (None,) * len(self._sources)
         self.meaning = meaning
         self.class_index = -1 if class_index is None else class_index
         self.program, self.weights = predictor.program(
-            self._sources, self._recodings, meaning, self.class_index
+            self._sources,
+            tuple(recodings) or (None,) * len(self._sources),
+            meaning,
+            self.class_index,
         )
         self._n_numbers = int(self.program[kernel.N_NUMBERS])
 
@@ -166,6 +158,13 @@ class LinearScorer:
             if source != kernel.NOT_GIVEN:
                 raw[:, j] = values[:, source]
         return raw
+
+
+def _stretch(sources: list[int]) -> int:
+    """Return the first source if the others follow it one by one, else NOT_GIVEN."""
+    first = sources[0] if sources else kernel.NOT_GIVEN
+    is_stretch = first != kernel.NOT_GIVEN and sources == list(range(first, first + len(sources)))
+    return first if is_stretch else kernel.NOT_GIVEN
 
 
 def _side_by_side(columns: list[Vector], n_rows: int) -> Matrix:

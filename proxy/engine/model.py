@@ -155,7 +155,7 @@ class Model:
 
         Parameters
         ----------
-        sources : for each raw column the column of the values, or -1: not given
+        sources : for each raw column the column of the values, or `kernels.linear.NOT_GIVEN`
         recodings : for each raw column None, or the raw code for each code of a category's values
         output : "label" as a place in `classes`
         class_index : of a probability, into `classes`; None is the most probable class
@@ -167,7 +167,7 @@ class Model:
         }[output]
         if output == "probability" and class_index is None:
             meaning = kernel.LARGEST_PROBABILITY
-        return self.predictor.scorer(sources, recodings, meaning, class_index)
+        return LinearScorer(self.predictor, sources, recodings, meaning, class_index)
 
     def _finished(self, raw: Matrix, meaning: int) -> Vector:
         scores = np.empty(len(raw))

@@ -7,13 +7,14 @@ sum overflows.
 
 A program is two flat arrays, so that it can be handed to compiled code as two addresses:
 
-    program  int64    N_OUTPUTS, N_NUMBERS, N_TABLES, MEANING, CLASS_INDEX; for each number its
-                      source; for each table SOURCE, N_CATEGORIES and FIRST
+    program  int64    N_OUTPUTS, N_NUMBERS, N_TABLES, MEANING, CLASS_INDEX, STRETCH; for each number
+                      its source; for each table SOURCE, N_CATEGORIES and FIRST
     weights  float64  the constant of each output; for each number what stands for NULL, -inf and
                       inf; slopes and weights of NULL, (n_outputs, n_numbers) each; then the tables,
                       (n_outputs, N_CATEGORIES + 3) each, from FIRST on
 
-A source is a column of the values, or NOT_GIVEN: then it is NULL in every row.
+A source is a column of the values, or NOT_GIVEN: then it is NULL in every row. STRETCH is that of
+the first number if the others follow it one by one, else NOT_GIVEN.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ from proxy.kernels.compilation import (
     inner,
     kernel,
 )
+from proxy.kernels.memory import dot
 
-N_OUTPUTS, N_NUMBERS, N_TABLES, MEANING, CLASS_INDEX = range(5)
-HEADER_SIZE = 5
+N_OUTPUTS, N_NUMBERS, N_TABLES, MEANING, CLASS_INDEX, STRETCH = range(6)
+HEADER_SIZE = 6
 SOURCE, N_CATEGORIES, FIRST = range(3)
 TABLE_FIELDS = 3
 NUMBER_FIELDS = 3
@@ -54,21 +56,6 @@ LARGEST_SCORE = 1e300
 
 
 @inner
-def _dot(row: NDArray[np.float64], weights: NDArray[np.float64], first: int, count: int) -> float:
-    """Return row @ weights[first:first + count], added up in four lanes, always in this order."""
-    a = b = c = d = 0.0
-    whole = count - count % 4
-    for k in range(0, whole, 4):
-        a += row[k] * weights[first + k]
-        b += row[k + 1] * weights[first + k + 1]
-        c += row[k + 2] * weights[first + k + 2]
-        d += row[k + 3] * weights[first + k + 3]
-    for k in range(whole, count):
-        a += row[k] * weights[first + k]
-    return (a + b) + (c + d)
-
-
-@inner
 def _place(code: float, n_categories: int) -> int:
     """Return a code's place in its table: unseen, each known category, unseen, NULL."""
     if code != code:
@@ -79,6 +66,65 @@ def _place(code: float, n_categories: int) -> int:
 @inner
 def _read(values: NDArray[np.float64], row: int, source: int) -> float:
     return np.nan if source == NOT_GIVEN else values[row, source]
+
+
+@inner
+def _repair(
+    values: NDArray[np.float64],
+    row: int,
+    program: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    scratch: NDArray[np.float64],
+) -> None:
+    """Put a row's numbers into `scratch`, with what stands for NULL and for the infinities."""
+    ends = program[N_OUTPUTS]
+    for k in range(program[N_NUMBERS]):
+        value = _read(values, row, program[HEADER_SIZE + k])
+        if value - value != 0.0:
+            end = ends + NUMBER_FIELDS * k
+            if value == -np.inf:
+                end += 1
+            elif value == np.inf:
+                end += 2
+            value = weights[end]
+        scratch[k] = value
+
+
+@inner
+def _null_sum(
+    values: NDArray[np.float64],
+    row: int,
+    program: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    output: int,
+) -> float:
+    """Return what the numbers that are NULL add to an output by being so."""
+    n_outputs, n_numbers = program[N_OUTPUTS], program[N_NUMBERS]
+    first = n_outputs + NUMBER_FIELDS * n_numbers + (n_outputs + output) * n_numbers
+    total = 0.0
+    for k in range(n_numbers):
+        value = _read(values, row, program[HEADER_SIZE + k])
+        if value != value:
+            total += weights[first + k]
+    return total
+
+
+@inner
+def _table_sum(
+    values: NDArray[np.float64],
+    row: int,
+    program: NDArray[np.int64],
+    weights: NDArray[np.float64],
+    output: int,
+) -> float:
+    """Return what the categories add to an output."""
+    total = 0.0
+    for table in range(program[N_TABLES]):
+        at = HEADER_SIZE + program[N_NUMBERS] + TABLE_FIELDS * table
+        n_categories = program[at + N_CATEGORIES]
+        place = _place(_read(values, row, program[at + SOURCE]), n_categories)
+        total += weights[program[at + FIRST] + output * (n_categories + EXTRA_PLACES) + place]
+    return total
 
 
 @inner
@@ -98,39 +144,31 @@ def sum_row(
     scratch : (at least n_numbers,)
     """
     n_outputs, n_numbers = program[N_OUTPUTS], program[N_NUMBERS]
-    ends = n_outputs
-    slopes = ends + NUMBER_FIELDS * n_numbers
-    null_weights = slopes + n_outputs * n_numbers
-    n_missing = 0
-    for k in range(n_numbers):
-        value = _read(values, row, program[HEADER_SIZE + k])
-        if value - value != 0.0:
-            end = ends + NUMBER_FIELDS * k
-            if value != value:
-                n_missing += 1
-            elif value < 0.0:
-                end += 1
-            else:
-                end += 2
-            value = weights[end]
-        scratch[k] = value
-    is_finite = True
-    for output in range(n_outputs):
-        total = weights[output] + _dot(scratch, weights, slopes + output * n_numbers, n_numbers)
-        for table in range(program[N_TABLES]):
-            at = HEADER_SIZE + n_numbers + TABLE_FIELDS * table
-            n_categories = program[at + N_CATEGORIES]
-            place = _place(_read(values, row, program[at + SOURCE]), n_categories)
-            first = program[at + FIRST] + output * (n_categories + EXTRA_PLACES)
-            total += weights[first + place]
-        if n_missing:
-            for k in range(n_numbers):
-                value = _read(values, row, program[HEADER_SIZE + k])
-                if value != value:
-                    total += weights[null_weights + output * n_numbers + k]
+    slopes = n_outputs + NUMBER_FIELDS * n_numbers
+    is_gathered = program[STRETCH] == NOT_GIVEN
+    if is_gathered:
+        for k in range(n_numbers):
+            scratch[k] = _read(values, row, program[HEADER_SIZE + k])
+    start = row * values.shape[1] + program[STRETCH]
+    # A NULL or an infinity makes every sum NaN or infinite: so rows without any are not searched.
+    is_repaired, is_finite, output = False, True, 0
+    while output < n_outputs:
+        own = slopes + output * n_numbers
+        if is_gathered:
+            total = weights[output] + dot(scratch, 0, weights, own, n_numbers)
+        else:
+            total = weights[output] + dot(values, start, weights, own, n_numbers)
+        if total - total != 0.0 and not is_repaired:
+            _repair(values, row, program, weights, scratch)
+            is_repaired = is_gathered = True
+            continue
+        total += _table_sum(values, row, program, weights, output)
+        if is_repaired:
+            total += _null_sum(values, row, program, weights, output)
         sums[output, column] = total
         if total - total != 0.0:
             is_finite = False
+        output += 1
     return is_finite
 
 

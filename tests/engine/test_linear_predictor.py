@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder
-from proxy.engine.linear_predictor import LinearPredictor
+from proxy.engine.linear_predictor import LinearPredictor, LinearScorer
 from proxy.engine.preprocessing import Preprocessor
 from proxy.kernels import linear as kernel
 
@@ -131,7 +131,7 @@ def test_a_scorer_finds_its_columns(drawn, data) -> None:
             recodings[j] = np.array([count, *reversed(range(count)), count], np.float64)
             theirs = np.where(raw[:, j] == count, 0.0, count - raw[:, j])
             values[:, place] = theirs
-    scorer = predictor.scorer(sources, recodings, kernel.VALUE, None)
+    scorer = LinearScorer(predictor, sources, recodings)
     np.testing.assert_array_equal(scorer.sums(values), predictor.scores(raw))
     np.testing.assert_array_equal(scorer.scores(values), predictor.scores(raw)[0])
 
