@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from proxy.errors import ModelSyntaxError
-from proxy.rewrite.lexer import Token, TokenKind, tokenize
+from proxy.rewrite.lexer import Token, TokenKind
 from proxy.rewrite.literals import name_of
 from proxy.rewrite.tree import parse_tree
 
@@ -35,17 +35,18 @@ def may_execute(data: bytes | memoryview) -> bool:
     return b"execute" in text or b"fetch" in text
 
 
-def executions(sql: str, *, standard_conforming_strings: bool = True) -> list[Execution]:
+def executions(sql: str, tokens: tuple[Token, ...]) -> tuple[Execution, ...]:
     """Return what one statement executes and fetches from, by name.
 
     Nothing where PostgreSQL's grammar refuses the text: then nothing runs.
     """
-    if not may_execute(sql.encode()) or "\0" in sql:
-        return []
+    text = sql.lower()
+    if not ("execute" in text or "fetch" in text) or "\0" in sql:
+        return ()
     try:
         stack: list[object] = [parse_tree(sql)]
-    except ModelSyntaxError:
-        return []
+    except (ModelSyntaxError, UnicodeEncodeError):
+        return ()
     found: set[tuple[Literal["EXECUTE", "FETCH"], str]] = set()
     while stack:
         node = stack.pop()
@@ -59,8 +60,9 @@ def executions(sql: str, *, standard_conforming_strings: bool = True) -> list[Ex
             stack.extend(node.values())
         elif isinstance(node, list):
             stack.extend(node)
-    tokens = tokenize(sql, standard_conforming_strings=standard_conforming_strings)
-    return [Execution(word, name, _place(sql, tokens, word, name)) for word, name in sorted(found)]
+    return tuple(
+        Execution(word, name, _place(sql, tokens, word, name)) for word, name in sorted(found)
+    )
 
 
 def _place(sql: str, tokens: tuple[Token, ...], word: str, name: str) -> int:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from proxy.errors import ModelSyntaxError, ProxyError
 from proxy.rewrite.edits import EditedText
+from proxy.rewrite.executions import Execution, executions
 from proxy.rewrite.lexer import TokenKind, split_statements, tokenize
 from proxy.rewrite.plan import Passthrough, Plan
 from proxy.rewrite.planner import analyse
@@ -30,7 +31,7 @@ class Part:
     """One statement of a query string.
 
     `qualified` is its text with the schema before the proxy's own relations, where it names some;
-    `relations` are their names.
+    `relations` are their names. `executions` are what it runs by name.
     """
 
     sql: str
@@ -38,6 +39,7 @@ class Part:
     plan: Plan
     qualified: EditedText | None = None
     relations: tuple[str, ...] = ()
+    executions: tuple[Execution, ...] = ()
 
     @property
     def is_edited(self) -> bool:
@@ -125,8 +127,11 @@ def _analyse(sql: str, standard_conforming_strings: bool) -> Analysis:  # noqa: 
         if isinstance(plan, Passthrough):
             inner = tokenize(text, standard_conforming_strings=standard_conforming_strings)
             found = qualify_state_relations(text, inner)
+            run = executions(text, inner)
             if found is not None:
-                part = Part(text, statement.start, plan, found.edited, found.names)
+                part = Part(text, statement.start, plan, found.edited, found.names, run)
+            elif run:
+                part = Part(text, statement.start, plan, executions=run)
         parts.append(part)
     analysis = Analysis(sql, tuple(parts))
     if analysis.is_ours and tokens[-1].kind is TokenKind.ERROR:

@@ -58,7 +58,7 @@ class Dispatcher:
                 check_exact(statement, text, session.codec)
             if session.inspects_extended:
                 for part in analysis.parts:
-                    self._extended.check_executions(part.sql, part.start)
+                    self._extended.check_executions(part)
         except ProxyError as error:
             session.fail(error)
             session.sync()

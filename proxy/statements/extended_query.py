@@ -27,7 +27,7 @@ from proxy.registry import queries
 from proxy.registry.postgres_store import Registry
 from proxy.relay.lane import HandedBack
 from proxy.relay.portals import Luggage
-from proxy.rewrite.executions import executions, may_execute
+from proxy.rewrite.executions import may_execute
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
 from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
@@ -104,13 +104,8 @@ class ExtendedQuery:
     def _watch(self) -> None:
         self._session.inspect_extended(wanted=not self._ours.is_empty)
 
-    def check_executions(self, sql: str, offset: int = 0) -> None:
+    def check_executions(self, part: Part) -> None:
         """Refuse to run a statement or a portal of ours by SQL: its hidden columns would be seen.
-
-        Parameters
-        ----------
-        sql : one statement
-        offset : of the statement in the client's text, for the position
 
         Raises
         ------
@@ -118,8 +113,7 @@ class ExtendedQuery:
             It has EXECUTE of a statement with PREDICT that was prepared by the protocol, or FETCH
             from a portal of one.
         """
-        strings = self._session.standard_conforming_strings
-        for found in executions(sql, standard_conforming_strings=strings):
+        for found in part.executions:
             name = found.name.encode(self._session.codec, "replace")
             ours = self._ours
             known: object = ours.portals.get(name)
@@ -128,7 +122,7 @@ class ExtendedQuery:
             if isinstance(known, PreparedScores | BoundScores):
                 raise UnsupportedError(
                     f'{found.word} of "{found.name}" is not supported: it has PREDICT in it',
-                    position=offset + found.place + 1,
+                    position=part.start + found.place + 1,
                     hint="Bind and execute it by the protocol, which prepared it.",
                 )
 
@@ -136,14 +130,8 @@ class ExtendedQuery:
 
     def _parse(self, body: bytes) -> Awaitable[None] | None:
         message = Parse.decode(body)
-        if may_concern_us(message.text):
+        if may_concern_us(message.text) or may_execute(message.text):
             return self._parse_ours(message)
-        if may_execute(message.text):
-            try:
-                self.check_executions(decode(message.text, self._session.codec) or "")
-            except ProxyError as error:
-                self._session.fail(error)
-                return None
         self._parse_ordinary(message)
         return None
 
@@ -161,6 +149,8 @@ class ExtendedQuery:
         try:
             sql = decode(message.text, session.codec)
             part = await self._only_part(sql)
+            if part is not None:
+                self.check_executions(part)
             if part is None or (isinstance(part.plan, Passthrough) and part.qualified is None):
                 self._parse_ordinary(message)
                 return
