@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.kernels.linear import N_NUMBERS, N_OUTPUTS
+from proxy.kernels.linear import N_NUMBERS, N_OUTPUTS, N_TABLES
 from proxy.protocol.replies import Reply
 from proxy.relay.freshness import Freshness
 
@@ -23,6 +23,8 @@ PORTALS: Final = 16
 MAX_BATCH_ROWS: Final = 2048
 MAX_BATCH_VALUES: Final = 16 * 1024
 MAX_OUTPUTS: Final = 1024
+MAX_WORK: Final = 1 << 20
+"""Products for one portal in one chunk, about a millisecond: the thread has other riders."""
 
 # Columns of the table of portals. Whatever ends in _AT is an address.
 NAME_AT: Final = 0
@@ -61,7 +63,8 @@ NEW_BINDS: Final = 31
 NEW_ROWS: Final = 32
 BINDS: Final = 33
 ROWS: Final = 34
-PORTAL_FIELDS: Final = 35
+ROW_WORK: Final = 35
+PORTAL_FIELDS: Final = 36
 
 # Columns of a portal's table of scorers, one for each slot.
 PROGRAM_AT: Final = 0
@@ -102,6 +105,15 @@ class RowProgram:
     label_offsets: NDArray[np.int64]
     labels: NDArray[np.uint8]
     scorers: tuple[Scorer, ...]
+
+    @property
+    def row_work(self) -> int:
+        """Products and table entries that a row takes."""
+        work = 0
+        for scorer in self.scorers:
+            n_outputs, n_numbers, n_tables = scorer.program[[N_OUTPUTS, N_NUMBERS, N_TABLES]]
+            work += int(n_outputs * (n_numbers + n_tables + 1))
+        return work
 
     @property
     def batch_rows(self) -> int:
@@ -197,6 +209,7 @@ class LaidOut:
         row[IS_SCORED] = 1
         row[N_VISIBLE], row[WIDTH], row[SEED] = program.n_visible, program.width, program.seed
         row[BATCH_ROWS], row[SLOTS_SIZE] = program.batch_rows, program.slots_size
+        row[ROW_WORK] = program.row_work
         self._put(row, COLUMNS_AT, program.columns)
         self._put(row, TABLE_AT, program.table)
         self._put(row, ENTRIES_AT, program.entries)

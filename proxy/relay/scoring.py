@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxy.kernels.compilation import inner
+from proxy.kernels.dictionary import ENTRY_FIELDS
 from proxy.kernels.fields import OK
 from proxy.kernels.linear import CLASS_INDEX, MEANING, N_OUTPUTS, finished, sum_row
 from proxy.kernels.memory import (
@@ -30,6 +31,7 @@ from proxy.relay.portals import (
     LABEL_OFFSETS_AT,
     LABELS_AT,
     LABELS_SIZE,
+    MAX_WORK,
     N_ENTRIES,
     N_HIDDEN,
     N_LABEL_OFFSETS,
@@ -38,6 +40,7 @@ from proxy.relay.portals import (
     NEW_ROWS,
     PROGRAM_AT,
     PROGRAM_SIZE,
+    ROW_WORK,
     SCORER_FIELDS,
     SCORERS_AT,
     SEED,
@@ -51,7 +54,6 @@ from proxy.relay.portals import (
 )
 from proxy.relay.state import Shared
 
-_ENTRY_FIELDS = 4
 _COLUMN_FIELDS = 2
 
 NOT_SCORED = -1
@@ -99,7 +101,7 @@ def score_run(
             int64_table_at(row[COLUMNS_AT], row[N_HIDDEN], _COLUMN_FIELDS),
             row[SEED],
             int64s_at(row[TABLE_AT], row[TABLE_SIZE]),
-            int64_table_at(row[ENTRIES_AT], row[N_ENTRIES], _ENTRY_FIELDS),
+            int64_table_at(row[ENTRIES_AT], row[N_ENTRIES], ENTRY_FIELDS),
             bytes_at(row[ARENA_AT], row[ARENA_SIZE]),
             values,
             shared.starts,
@@ -109,7 +111,8 @@ def score_run(
             return NOT_SCORED, NOT_SCORED
         if n_rows == 0:
             break
-        if not _score(shared, portal, n_rows):
+        row[NEW_ROWS] += n_rows
+        if row[NEW_ROWS] * row[ROW_WORK] > MAX_WORK or not _score(shared, portal, n_rows):
             return NOT_SCORED, NOT_SCORED
         size, status, _ = splice_rows(
             shared.buffer,
@@ -127,7 +130,6 @@ def score_run(
         if status != OK:
             return NOT_SCORED, NOT_SCORED
         written += size
-        row[NEW_ROWS] += n_rows
     if position == begun:
         return NOT_SCORED, NOT_SCORED  # a row that is not whole
     return position, written

@@ -25,7 +25,17 @@ from proxy.protocol.replies import Reply, ReplyQueue
 from proxy.protocol.streams import UpstreamStream
 from proxy.relay import state
 from proxy.relay.freshness import Freshness
-from proxy.relay.portals import BINDS, PORTALS, ROWS, LaidOut, Luggage, Passage
+from proxy.relay.portals import (
+    BATCH_ROWS,
+    BINDS,
+    MAX_WORK,
+    PORTALS,
+    ROW_WORK,
+    ROWS,
+    LaidOut,
+    Luggage,
+    Passage,
+)
 from proxy.relay.state import RING, Shared
 from proxy.relay.walks import NOT_OURS
 from proxy.rewrite.catalog import FeatureSignature, ModelSignature
@@ -485,7 +495,7 @@ def test_more_rows_than_a_batch() -> None:
         walker = Walker(waiting)
         number = waiting[0][1]
         assert number is not None
-        walker.rows[number, 15] = 64  # BATCH_ROWS
+        walker.rows[number, BATCH_ROWS] = 64
         taken = walker.from_upstream(chunk)
         assert taken is not None
         beside = BesideTheSession(waiting)
@@ -496,6 +506,16 @@ def test_more_rows_than_a_batch() -> None:
             sent, rest = sent + bytes(out), rest[end:]
         assert taken[0] == sent
         assert len(beside.replies.queue) == 1
+
+
+def test_too_much_work() -> None:
+    """Rows that would keep the thread from its other riders are for the event loop."""
+    row = data_row([None, None, None, float8(0.5), None, None])
+    for n_rows in (100, 101):
+        walker = Walker([(t.EXECUTE, 0)])
+        assert walker.rows[0, ROW_WORK] > 0
+        walker.rows[0, ROW_WORK] = MAX_WORK // 100
+        assert (walker.from_upstream(row * n_rows) is not None) == (n_rows == 100)
 
 
 def test_only_the_loop_counts() -> None:
