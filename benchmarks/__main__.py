@@ -16,11 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import machine, report
+from benchmarks.algorithms import ALGORITHM_FIGURES
 from benchmarks.comparison import NotMeasured, Outcome
-from benchmarks.figures import FIGURES, Figure
+from benchmarks.figures import FIGURES as PROXY_FIGURES
+from benchmarks.figures import Figure
 from benchmarks.laboratory import FULL, QUICK, Laboratory, Scale
 from benchmarks.processes import find_pgbouncer
 
+FIGURES = (*PROXY_FIGURES, *ALGORITHM_FIGURES)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

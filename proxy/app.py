@@ -14,6 +14,8 @@ from pathlib import Path
 
 import msgspec
 
+# Compiles the kernels of fits as well, on the first start: no training waits for that.
+import proxy.engine.training  # noqa: F401
 from proxy.api.health import Readiness
 from proxy.api.http import HttpDoor
 from proxy.cancellation import Cancellation

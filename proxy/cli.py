@@ -81,7 +81,10 @@ def serve(
         overrides |= {"upstream.dsn": "", "upstream.host": "", "upstream.embedded": str(embedded)}
     settings = _load(config, overrides)
 
-    from proxy.app import Application
+    from proxy.compilation_notice import CompilationNotice
+
+    with CompilationNotice():
+        from proxy.app import Application
     from proxy.logs import configure_logging
     from proxy.settings import load_settings
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import proxy
+from proxy.compilation_notice import CompilationNotice
 from proxy.demo.customers import load_customers
 from proxy.embedded import EmbeddedPostgres, fresh_directory
 from proxy.logs import configure_logging
@@ -116,7 +117,8 @@ async def _proxy(
     database: EmbeddedPostgres, host: str, port: int
 ) -> AsyncIterator[tuple[str, int]]:
     """Run the proxy before `database`; give the address that clients connect to."""
-    from proxy.app import Application  # noqa: PLC0415  # a second's work, when much is shown already
+    with CompilationNotice(sys.stdout):
+        from proxy.app import Application  # noqa: PLC0415  # a second's work, or once a minute's
 
     settings = load_settings(
         overrides={

@@ -17,12 +17,22 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from proxy.engine.columns import FeatureKind, InputFeature
-from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder
+from proxy.engine.encoders import (
+    CategoryEncoder,
+    DroppedEncoder,
+    InputEncoder,
+    NumberEncoder,
+    TargetEncoder,
+)
 from proxy.engine.model import Model, Target
-from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.predictor_kinds import KINDS, cluster_labels, kind_of
+from proxy.engine.predictors import LABEL, LOG_ODDS, PROBABILITY, VALUE, Predictor
+from proxy.engine.preprocessing import Preparation, Preprocessor
 from proxy.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+OLDEST_VERSION = 1
+"""Version 1 had linear models only, and no encoders but those of numbers and one-hot categories."""
 METADATA_KEY = "pgseer"
 HEADER_LENGTH_BYTES = 8  # little-endian, before the JSON header
 
@@ -46,11 +56,17 @@ def _metadata(model: Model) -> dict[str, Any]:
         "algorithm": model.algorithm,
         "parameters": model.parameters,
         "max_categories": preprocessor.max_categories,
+        "preparation": {
+            "imputes": preprocessor.preparation.imputes,
+            "standardises": preprocessor.preparation.standardises,
+        },
+        "predictor": kind_of(model.predictor),
         "target": {
             "name": model.target.name,
             "kind": model.target.kind.value,
             "sql_type": model.target.sql_type,
             "classes": list(model.target.classes),
+            "is_cluster": model.target.is_cluster,
         },
         "features": [
             {
@@ -65,26 +81,42 @@ def _metadata(model: Model) -> dict[str, Any]:
     }
 
 
+# The kinds of encoders, in the tensor `encoders`: kind, has_indicator, has_infrequent, and of a
+# target encoder its columns.
+NUMBER, CATEGORY, TARGET, DROPPED = range(4)
+
+
+def _encoder_words(encoder: InputEncoder) -> tuple[int, int, int, int]:
+    match encoder:
+        case NumberEncoder():
+            return NUMBER, encoder.has_indicator, 0, 0
+        case CategoryEncoder():
+            return CATEGORY, encoder.has_indicator, encoder.has_infrequent, 0
+        case TargetEncoder():
+            return TARGET, 0, 0, encoder.n_columns
+        case DroppedEncoder():
+            return DROPPED, 0, 0, 0
+
+
 def _tensors(model: Model) -> dict[str, NDArray[Any]]:
     encoders = model.preprocessor.encoders_
     numbers = [
         (encoder.imputed, encoder.minimum, encoder.maximum)
+        for encoder in encoders
         if isinstance(encoder, NumberEncoder)
-        else (0.0, 0.0, 0.0)
-        for encoder in encoders
     ]
-    flags = [
-        (encoder.has_indicator, isinstance(encoder, CategoryEncoder) and encoder.has_infrequent)
-        for encoder in encoders
-    ]
-    return {
-        "coef": np.ascontiguousarray(model.coef, dtype=np.float64),
-        "intercept": np.ascontiguousarray(model.intercept, dtype=np.float64),
+    codes = [encoder.values.ravel() for encoder in encoders if isinstance(encoder, TargetEncoder)]
+    words = [_encoder_words(encoder) for encoder in encoders]
+    own = {f"predictor.{name}": array for name, array in model.predictor.tensors().items()}
+    tensors = {
+        "encoders": np.array(words, dtype=np.uint8).reshape(-1, 4),
         "numbers": np.array(numbers, dtype=np.float64).reshape(-1, 3),
-        "flags": np.array(flags, dtype=np.uint8).reshape(-1, 2),
-        "design_mean": np.ascontiguousarray(model.preprocessor.mean_, dtype=np.float64),
-        "design_scale": np.ascontiguousarray(model.preprocessor.scale_, dtype=np.float64),
+        "target_codes": np.concatenate([np.zeros(0), *codes]),
+        "design_mean": np.asarray(model.preprocessor.mean_, dtype=np.float64),
+        "design_scale": np.asarray(model.preprocessor.scale_, dtype=np.float64),
+        **own,
     }
+    return {name: np.ascontiguousarray(array) for name, array in tensors.items()}
 
 
 def load(artifact: bytes) -> Model:
@@ -101,13 +133,15 @@ def load(artifact: bytes) -> Model:
     except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise _damaged("the bytes are not in the safetensors format of a model") from error
     version = metadata.get("format_version")
-    if version != FORMAT_VERSION:
+    if version not in range(OLDEST_VERSION, FORMAT_VERSION + 1):
         raise ArtifactError(
             "the model is stored in an unknown format",
             detail=f"Its format version is {version!r}, this proxy reads {FORMAT_VERSION}.",
             hint="Use a newer proxy, or train the model again.",
         )
     try:
+        if version == 1:
+            metadata, tensors = _upgraded(metadata, tensors)
         return _build(metadata, tensors)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError) as error:
         raise _damaged("its arrays and its description do not fit together") from error
@@ -122,29 +156,89 @@ def _read_metadata(artifact: bytes) -> dict[str, Any]:
     return metadata
 
 
+def _upgraded(
+    metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]
+) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    """Return what version 1 says in the words of version 2."""
+    kinds = [
+        CATEGORY if feature["kind"] == FeatureKind.CATEGORY.value else NUMBER
+        for feature in metadata["features"]
+        for _ in range(int(feature["width"]))
+    ]
+    words = np.zeros((len(kinds), 4), np.uint8)
+    words[:, 0] = kinds
+    words[:, 1:3] = tensors["flags"]
+    metadata = metadata | {
+        "preparation": {"imputes": True, "standardises": False},
+        "predictor": "coefficients",
+        "target": metadata["target"] | {"is_cluster": False},
+    }
+    return metadata, {
+        "encoders": words,
+        "numbers": tensors["numbers"][words[:, 0] == NUMBER],
+        "target_codes": np.zeros(0),
+        "design_mean": tensors["design_mean"],
+        "design_scale": tensors["design_scale"],
+        "predictor.coef": tensors["coef"],
+        "predictor.intercept": tensors["intercept"],
+    }
+
+
 def _build(metadata: dict[str, Any], tensors: dict[str, NDArray[Any]]) -> Model:
-    features = tuple(_feature(entry) for entry in metadata["features"])
-    preprocessor = Preprocessor(int(metadata["max_categories"]))
-    preprocessor.features_ = features
-    preprocessor.encoders_ = _encoders(features, tensors["numbers"], tensors["flags"])
-    preprocessor.mean_ = tensors["design_mean"]
-    preprocessor.scale_ = tensors["design_scale"]
+    preparation = metadata["preparation"]
+    preprocessor = Preprocessor(
+        int(metadata["max_categories"]),
+        Preparation(
+            imputes=bool(preparation["imputes"]), standardises=bool(preparation["standardises"])
+        ),
+    )
+    preprocessor.features_ = tuple(_feature(entry) for entry in metadata["features"])
+    preprocessor.encoders_ = _encoders(preprocessor.features_, tensors)
+    preprocessor.mean_ = _checked(tensors["design_mean"], (preprocessor.n_design_,))
+    preprocessor.scale_ = _checked(tensors["design_scale"], (preprocessor.n_design_,))
     target = metadata["target"]
-    model = Model(
+    target = Target(
+        str(target["name"]),
+        FeatureKind(target["kind"]),
+        str(target["sql_type"]),
+        tuple(str(label) for label in target["classes"]),
+        is_cluster=bool(target["is_cluster"]),
+    )
+    return Model(
         algorithm=str(metadata["algorithm"]),
         parameters=dict(metadata["parameters"]),
         preprocessor=preprocessor,
-        coef=tensors["coef"],
-        intercept=tensors["intercept"],
-        target=Target(
-            target["name"],
-            FeatureKind(target["kind"]),
-            target["sql_type"],
-            tuple(str(label) for label in target["classes"]),
-        ),
+        predictor=_predictor(metadata["predictor"], tensors, target, preprocessor.n_design_),
+        target=target,
     )
-    _check_shapes(model)
-    return model
+
+
+def _predictor(
+    kind: str, tensors: dict[str, NDArray[Any]], target: Target, n_design: int
+) -> Predictor:
+    prefix = "predictor."
+    own = {
+        name.removeprefix(prefix): array
+        for name, array in tensors.items()
+        if name.startswith(prefix)
+    }
+    n_classes = 0 if target.is_cluster else len(target.classes)
+    predictor = KINDS[kind].from_tensors(own, n_features_in=n_design, n_classes=n_classes)
+    _check_outputs(predictor, target, n_classes)
+    return predictor
+
+
+def _check_outputs(predictor: Predictor, target: Target, n_classes: int) -> None:
+    """Refuse a predictor of another task: a label's place must be one of the classes."""
+    if target.is_cluster:
+        is_right = predictor.link == LABEL and cluster_labels(predictor) == target.classes
+    elif n_classes == 0:
+        is_right = predictor.link == VALUE and predictor.n_outputs == 1
+    else:
+        by_link = {LOG_ODDS: 1 if n_classes == 2 else n_classes, PROBABILITY: n_classes}
+        is_right = n_classes > 1 and by_link.get(predictor.link) == predictor.n_outputs
+    if not is_right:
+        raise ValueError("the predictor is of another task")
 
 
 def _feature(entry: dict[str, Any]) -> InputFeature:
@@ -158,32 +252,44 @@ def _feature(entry: dict[str, Any]) -> InputFeature:
 
 
 def _encoders(
-    features: tuple[InputFeature, ...], numbers: NDArray[Any], flags: NDArray[Any]
+    features: tuple[InputFeature, ...], tensors: dict[str, NDArray[Any]]
 ) -> tuple[InputEncoder, ...]:
     kinds = [feature for feature in features for _ in range(feature.width)]
+    words = tensors["encoders"]
+    if words.shape != (len(kinds), 4) or words.dtype != np.uint8:
+        raise ValueError("there is not an encoder for each input column")
+    numbers = iter(_checked(tensors["numbers"], (int((words[:, 0] == NUMBER).sum()), 3), nan=True))
+    codes, used = tensors["target_codes"], 0
     encoders: list[InputEncoder] = []
-    for feature, number, flag in zip(kinds, numbers.tolist(), flags.tolist(), strict=True):
-        has_indicator, has_infrequent = bool(flag[0]), bool(flag[1])
-        if feature.kind is FeatureKind.CATEGORY:
-            encoders.append(CategoryEncoder(feature.categories, has_infrequent, has_indicator))
+    for feature, word in zip(kinds, words.tolist(), strict=True):
+        kind, has_indicator, has_infrequent, n_columns = word
+        if kind == DROPPED:
+            encoders.append(DroppedEncoder(feature.categories))
+        elif (kind == NUMBER) == (feature.kind is FeatureKind.CATEGORY):
+            raise ValueError("an encoder is of another kind than its feature")
+        elif kind == NUMBER:
+            imputed, low, high = next(numbers).tolist()
+            encoders.append(NumberEncoder(imputed, low, high, bool(has_indicator)))
+        elif kind == CATEGORY:
+            encoders.append(
+                CategoryEncoder(feature.categories, bool(has_infrequent), bool(has_indicator))
+            )
         else:
-            encoders.append(NumberEncoder(number[0], number[1], number[2], has_indicator))
+            shape = (len(feature.categories) + 2, n_columns)
+            size = shape[0] * shape[1]
+            values = _checked(codes[used : used + size], (size,)).reshape(shape)
+            encoders.append(TargetEncoder(feature.categories, values))
+            used += size
     return tuple(encoders)
 
 
-def _check_shapes(model: Model) -> None:
-    n_classes = len(model.classes)
-    n_outputs = n_classes if n_classes > 2 else 1
-    n_design = model.preprocessor.n_design_
-    expected: list[tuple[NDArray[Any], tuple[int, ...]]] = [
-        (model.coef, (n_outputs, n_design)),
-        (model.intercept, (n_outputs,)),
-        (model.preprocessor.mean_, (n_design,)),
-        (model.preprocessor.scale_, (n_design,)),
-    ]
-    for array, shape in expected:
-        if array.shape != shape or array.dtype != np.float64 or not np.isfinite(array).all():
-            raise ValueError(f"an array is {array.shape}, not {shape}, or not finite")
+def _checked(array: NDArray[Any], shape: tuple[int, ...], *, nan: bool = False) -> NDArray[Any]:
+    """Return a float64 array of that shape, finite but for NaN where that is allowed."""
+    if array.shape != shape or array.dtype != np.float64:
+        raise ValueError(f"an array is {array.shape} of {array.dtype}, not {shape} of float64")
+    if not (np.isfinite(array) | (np.isnan(array) & nan)).all():
+        raise ValueError("an array is not finite")
+    return array
 
 
 def _damaged(detail: str) -> ArtifactError:

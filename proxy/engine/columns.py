@@ -83,11 +83,18 @@ class InputFeature:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """The rows of a training query, column by column."""
+    """The rows of a training query, column by column.
+
+    Attributes
+    ----------
+    target : what is to be predicted; None for clustering
+    sample_weight : a NUMBER, how much each row counts; None: every row counts 1
+    """
 
     features: tuple[Column, ...]
     target: Column | None
     n_samples: int
+    sample_weight: Column | None = None
 
     def __post_init__(self) -> None:
         for column in self._columns():
@@ -95,7 +102,8 @@ class Dataset:
                 raise ValueError(f"column {column.name!r} is not {self.n_samples} rows long")
 
     def _columns(self) -> tuple[Column, ...]:
-        return self.features if self.target is None else (*self.features, self.target)
+        others = (self.target, self.sample_weight)
+        return (*self.features, *(column for column in others if column is not None))
 
     def to_buffers(self) -> tuple[dict[str, Any], list[NDArray[Any]]]:
         """Return the JSON-able description and the contiguous arrays that rebuild this value."""
@@ -103,6 +111,7 @@ class Dataset:
         meta = {
             "n_samples": self.n_samples,
             "has_target": self.target is not None,
+            "has_sample_weight": self.sample_weight is not None,
             "columns": [
                 {
                     "name": column.name,
@@ -129,8 +138,9 @@ class Dataset:
             _column_from_buffer(entry, buffer)
             for entry, buffer in zip(meta["columns"], buffers, strict=True)
         ]
+        sample_weight = columns.pop() if meta["has_sample_weight"] else None
         target = columns.pop() if meta["has_target"] else None
-        return cls(tuple(columns), target, int(meta["n_samples"]))
+        return cls(tuple(columns), target, int(meta["n_samples"]), sample_weight)
 
 
 def _column_from_buffer(entry: Mapping[str, Any], buffer: Any) -> Column:

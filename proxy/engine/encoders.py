@@ -1,7 +1,7 @@
 """One input column each: a raw value becomes the columns of the design matrix.
 
-Owns the arithmetic of imputation, one-hot coding and indicators, and the statistics that these are
-learned from. `preprocessing` decides which encoder a column gets.
+Owns the arithmetic of imputation, one-hot and target coding and indicators, and the statistics that
+these are learned from. `preprocessing` decides which encoder a column gets.
 
 A raw value is a float64. For a number NaN is missing; for a category it is a code `0..k-1` into the
 known categories, `k` for any other category and NaN for NULL.
@@ -27,7 +27,10 @@ SMALLEST_SCALE = 1e-150
 
 @dataclass(frozen=True, slots=True)
 class NumberEncoder:
-    """A number: the mean where it is missing, and a column that says so if training had any."""
+    """A number: the mean where it is missing, and a column that says so if training had any.
+
+    Where `imputed` is NaN, missing stays missing: trees know what to do with it.
+    """
 
     imputed: float
     minimum: float
@@ -81,6 +84,15 @@ class CategoryEncoder:
         hot = np.flatnonzero(slots >= 0)
         out[slots[hot], hot] = 1.0
 
+    def table(self) -> Matrix:
+        """Return the (len(categories) + 3, n_columns) design of each place of `table_index`."""
+        slots = self.slot_table()
+        rows = np.zeros((len(slots), self.n_columns))
+        for place, slot in enumerate(slots):
+            if slot >= 0:
+                rows[place, slot] = 1.0
+        return rows
+
     def slot_table(self) -> list[int]:
         """Return the design column of each place of `table_index`, -1 for none."""
         k = len(self.categories)
@@ -89,7 +101,65 @@ class CategoryEncoder:
         return [unseen, *range(k), unseen, missing]
 
 
-InputEncoder: TypeAlias = NumberEncoder | CategoryEncoder
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetEncoder:
+    """A category of many values: for each, what the target was where it occurred.
+
+    Parameters
+    ----------
+    categories : those known
+    values : (len(categories) + 2, n_columns): of each known category, then of any other, then of
+        NULL
+
+    References
+    ----------
+    Micci-Barreca (2001), SIGKDD Explorations 3(1), 27-32.
+    """
+
+    categories: tuple[str, ...]
+    values: Matrix
+
+    @property
+    def n_columns(self) -> int:
+        """Return how many design columns it fills."""
+        return int(self.values.shape[1])
+
+    def terms(self) -> tuple[str, ...]:
+        """Return the names of its design columns."""
+        if self.n_columns == 1:
+            return ("target mean",)
+        return tuple(f"target share {k}" for k in range(self.n_columns))
+
+    def encode(self, raw: Vector, out: Matrix) -> None:
+        """Write the (n_columns, m) design of the (m,) raw codes into `out`."""
+        np.copyto(out, self.table()[table_index(raw, len(self.categories))].T)
+
+    def table(self) -> Matrix:
+        """Return the (len(categories) + 3, n_columns) design of each place of `table_index`."""
+        return np.vstack([self.values[-2:-1], self.values])
+
+
+@dataclass(frozen=True, slots=True)
+class DroppedEncoder:
+    """A column that says nothing: it keeps its place among the arguments, and no design column."""
+
+    categories: tuple[str, ...] = ()
+
+    @property
+    def n_columns(self) -> int:
+        """Return how many design columns it fills."""
+        return 0
+
+    def terms(self) -> tuple[str, ...]:
+        """Return the names of its design columns."""
+        return ()
+
+    def encode(self, raw: Vector, out: Matrix) -> None:
+        """Write nothing into the (0, m) `out`."""
+
+
+InputEncoder: TypeAlias = NumberEncoder | CategoryEncoder | TargetEncoder | DroppedEncoder
+TableEncoder: TypeAlias = CategoryEncoder | TargetEncoder
 
 
 def table_index(raw: Vector, n_categories: int) -> Codes:
@@ -211,6 +281,11 @@ class CategorySummary:
         for block in blocks:
             counts += np.bincount(block - BEYOND_DICTIONARY_CODE, minlength=width)
         return cls(dictionary, counts)
+
+    @property
+    def n_present(self) -> int:
+        """Return how many categories occur."""
+        return int(np.count_nonzero(self.counts[-BEYOND_DICTIONARY_CODE:]))
 
     def encoder(self, max_categories: int) -> CategoryEncoder:
         """Return the encoder learned: the most frequent categories, in the order of their text.

@@ -21,17 +21,19 @@ LARGEST_REPORTED_CLASSES = 100
 
 def regression_metrics(y: Vector, predicted: Vector) -> dict[str, Any]:
     """Return r2, rmse and mae of (n,) predictions."""
-    return {
-        "r2": _defined(r2_score(y, predicted)),
-        "rmse": _defined(float(np.sqrt(np.mean(np.square(y - predicted))))),
-        "mae": _defined(float(np.mean(np.abs(y - predicted)))),
-    }
+    with np.errstate(over="ignore"):  # what is infinite is undefined, and no accident
+        return {
+            "r2": _defined(r2_score(y, predicted)),
+            "rmse": _defined(float(np.sqrt(np.mean(np.square(y - predicted))))),
+            "mae": _defined(float(np.mean(np.abs(y - predicted)))),
+        }
 
 
 def r2_score(y: Vector, predicted: Vector) -> float:
     """Return the share of the variance explained; NaN where y has none."""
-    total = float(np.sum(np.square(y - y.mean())))
-    residual = float(np.sum(np.square(y - predicted)))
+    with np.errstate(over="ignore"):
+        total = float(np.sum(np.square(y - y.mean())))
+        residual = float(np.sum(np.square(y - predicted)))
     return 1.0 - residual / total if total > 0 else math.nan
 
 
@@ -63,6 +65,11 @@ def classification_metrics(
         metrics["auc"] = _defined(_auc(codes, probability, parallel))
         metrics["confusion_matrix"] = confusion.tolist()
     return metrics
+
+
+def accuracy_score(codes: Codes, probability: Matrix) -> float:
+    """Return the share of rows whose likeliest class is the true one."""
+    return float(np.mean(codes == probability.argmax(axis=1)))
 
 
 def confusion_matrix(codes: Codes, predicted: Codes, n_classes: int) -> NDArray[np.int64]:

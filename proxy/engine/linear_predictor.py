@@ -14,7 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Vector
-from proxy.engine.encoders import CategoryEncoder, InputEncoder, NumberEncoder
+from proxy.engine.encoders import (
+    CategoryEncoder,
+    DroppedEncoder,
+    InputEncoder,
+    NumberEncoder,
+    TargetEncoder,
+)
 from proxy.kernels import linear as kernel
 
 # Powers of two that bring any product of two float64 into range: 1024 - 600 + 1024 - 500 < 1024.
@@ -38,6 +44,11 @@ class LinearPredictor:
             if isinstance(encoder, CategoryEncoder):
                 padded = np.hstack([own, np.zeros((self.n_outputs, 1))])  # slot -1 weighs nothing
                 self._tables.append((j, padded[:, encoder.slot_table()]))
+                continue
+            if isinstance(encoder, TargetEncoder):
+                self._tables.append((j, np.ascontiguousarray(own @ encoder.table().T)))
+                continue
+            if isinstance(encoder, DroppedEncoder):
                 continue
             self._numbers.append((j, encoder))
             slopes.append(own[:, 0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.arrays import Codes, Flags, Matrix, Vector
 from proxy.engine.design import StandardisedDesign
 from proxy.engine.solvers import Evaluation, Objective
 
@@ -132,6 +132,11 @@ class MultinomialLogLoss:
     changes no probability: that direction is flat, and the minimum with scores centred over
     classes is the one meant. The Hessian is given a curvature there that moves nothing, because
     the gradient has no part in it at a centred point, and every step stays centred.
+
+    Parameters
+    ----------
+    is_centred : (n_parameters,), which of them are meant so; None: all. Those under an L1 penalty
+        are not: it is least elsewhere.
     """
 
     def __init__(
@@ -141,12 +146,15 @@ class MultinomialLogLoss:
         n_classes: int,
         sample_weight: Vector | None,
         penalty: Vector,
+        *,
+        is_centred: Flags | None = None,
     ) -> None:
         self.design = design
         self.codes = codes
         self.n_classes = n_classes
         self.sample_weight = sample_weight
         self.penalty = np.tile(penalty, n_classes)
+        self.is_centred = np.ones(len(penalty), bool) if is_centred is None else is_centred
 
     def evaluate(self, parameters: Vector, *, with_hessian: bool) -> Evaluation:
         """Return value and derivatives at the (n_classes * n_parameters,) point."""
@@ -178,7 +186,7 @@ class MultinomialLogLoss:
         )
         sums = _views(flat, len(parameters))
         if sums.hessian is not None:
-            _curve_flat_direction(sums.hessian, self.n_classes)
+            _curve_flat_direction(sums.hessian, self.n_classes, self.is_centred)
         return _penalised(sums, parameters, self.penalty, self.design.n_samples)
 
 
@@ -219,11 +227,11 @@ def _softmax_hessian(
         out[own, own] += product
 
 
-def _curve_flat_direction(hessian: Matrix, n_classes: int) -> None:
+def _curve_flat_direction(hessian: Matrix, n_classes: int, is_centred: Flags) -> None:
     """Give each parameter's shift common to all classes the curvature of its average class."""
     size = len(hessian) // n_classes
     tensor = hessian.reshape(n_classes, size, n_classes, size)
-    for j in range(size):
+    for j in np.flatnonzero(is_centred):
         tensor[:, j, :, j] += np.trace(tensor[:, j, :, j]) / n_classes**2
 
 
@@ -236,6 +244,30 @@ def _penalised(sums: Evaluation, parameters: Vector, penalty: Vector, n_samples:
         hessian[np.diag_indices_from(hessian)] += penalty
         hessian /= n_samples
     return Evaluation(loss / n_samples, gradient / n_samples, hessian)
+
+
+class Remembering:
+    """An objective of new rows, with a quadratic that stands for the rows before them.
+
+    Parameters
+    ----------
+    point, slope, hessian : slope' d + d' hessian d / 2 is added, for d from `point`, per sample
+    """
+
+    def __init__(self, objective: Objective, point: Vector, slope: Vector, hessian: Matrix) -> None:
+        self.objective = objective
+        self.point = point
+        self.slope = slope
+        self.hessian = hessian
+
+    def evaluate(self, parameters: Vector, *, with_hessian: bool) -> Evaluation:
+        """Return value and derivatives at the (n_parameters,) point."""
+        there = self.objective.evaluate(parameters, with_hessian=with_hessian)
+        step = parameters - self.point
+        pull = self.hessian @ step
+        loss = there.loss + float(self.slope @ step) + 0.5 * float(pull @ step)
+        hessian = None if there.hessian is None else there.hessian + self.hessian
+        return Evaluation(loss, there.gradient + self.slope + pull, hessian)
 
 
 class Rescaled:

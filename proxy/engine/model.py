@@ -13,16 +13,19 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.coefficients import Coefficients
 from proxy.engine.columns import FeatureKind, InputFeature
 from proxy.engine.encoders import NumberEncoder
 from proxy.engine.linear_predictor import LinearPredictor, LinearScorer
 from proxy.engine.parameters import Value
+from proxy.engine.predictors import Predictor
 from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.scorers import EncodedScorer, Scorer, probabilities
 from proxy.kernels import linear as kernel
 
-__all__ = ["InputFeature", "Model", "ModelTerm", "PredictKind", "Target", "Task"]
+__all__ = ["Importance", "InputFeature", "Model", "ModelTerm", "PredictKind", "Target", "Task"]
 
-Task: TypeAlias = Literal["regression", "binary", "multiclass"]
+Task: TypeAlias = Literal["regression", "binary", "multiclass", "clustering"]
 PredictKind: TypeAlias = Literal["value", "probability", "label"]
 
 
@@ -33,17 +36,21 @@ class Target:
     Attributes
     ----------
     sql_type : PostgreSQL's name of the target's type
-    classes : the labels as SQL text, in class order; empty for a regression
+    classes : the labels as SQL text, in class order; the clusters' numbers; empty for a regression
+    is_cluster : nobody has said what is right: there was no such column in training
     """
 
     name: str
     kind: FeatureKind
     sql_type: str
     classes: tuple[str, ...] = ()
+    is_cluster: bool = False
 
     @property
     def task(self) -> Task:
         """Return what kind of prediction this is."""
+        if self.is_cluster:
+            return "clustering"
         if not self.classes:
             return "regression"
         return "binary" if len(self.classes) == 2 else "multiclass"
@@ -82,14 +89,29 @@ class ModelTerm:
     imputed: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Importance:
+    """How much a feature matters to a model.
+
+    Attributes
+    ----------
+    impurity : its share of what all splits of the trees gained; None for other algorithms
+    permutation : what the headline metric loses on held-out rows when the feature's values are
+        shuffled; None where nothing was held out
+    """
+
+    feature: str
+    impurity: float | None
+    permutation: float | None
+
+
 class Model:
-    """A fitted preprocessor and a linear estimator on its columns.
+    """A fitted preprocessor and what scores its columns.
 
     Parameters
     ----------
     algorithm, parameters : as in CREATE MODEL, defaults filled in
-    coef : (n_outputs, n_design); one output for a regression or two classes, else one per class
-    intercept : (n_outputs,)
+    predictor : takes the preprocessor's design
 
     Notes
     -----
@@ -105,44 +127,48 @@ class Model:
         algorithm: str,
         parameters: Mapping[str, Value],
         preprocessor: Preprocessor,
-        coef: Matrix,
-        intercept: Vector,
+        predictor: Predictor,
         target: Target,
     ) -> None:
         self.algorithm = algorithm
         self.parameters = dict(parameters)
         self.preprocessor = preprocessor
-        self.coef = coef
-        self.intercept = intercept
+        self.predictor = predictor
         self.target = target
         self.features = preprocessor.features_
         self.input_width = preprocessor.input_width_
         self.task: Task = target.task
         self.predict_kind: PredictKind = target.predict_kind
         self.classes = target.classes
-        self.target_name = target.name
+        self.target_name = None if target.is_cluster else target.name
         self.target_type = target.sql_type
-        self.predictor = LinearPredictor(preprocessor.encoders_, coef, intercept)
+        self._linear: LinearPredictor | None = None
+        if isinstance(predictor, Coefficients):
+            self._linear = LinearPredictor(
+                preprocessor.encoders_, predictor.coef, predictor.intercept
+            )
+        self._whole = EncodedScorer(preprocessor, predictor, range(self.input_width))
+        self._scorers: dict[PredictKind, Scorer] = {}
 
     def predict(self, raw: Matrix) -> Vector:
         """Return (n,): the value; of two classes the probability of classes[1]; else the class."""
-        meaning = {
-            "regression": kernel.VALUE,
-            "binary": kernel.PROBABILITY,
-            "multiclass": kernel.LABEL,
-        }[self.task]
-        return self._finished(raw, meaning)
+        output: PredictKind = {
+            "regression": "value",
+            "binary": "probability",
+            "multiclass": "label",
+            "clustering": "label",
+        }[self.task]  # type: ignore[assignment]
+        return self._scored(raw, output, 1)
 
     def predict_class(self, raw: Matrix) -> Codes:
         """Return (n,) places in `classes`, of the likeliest."""
-        return self._finished(raw, kernel.LABEL).astype(np.int64)
+        return self._scored(raw, "label", None).astype(np.int64)
 
     def predict_proba(self, raw: Matrix) -> Matrix:
         """Return (n, n_classes) probabilities."""
-        sums = self.predictor.scores(self._checked(raw))
-        probability = np.empty((sums.shape[1], len(self.classes)))
-        kernel.probabilities(sums, probability)
-        return probability
+        raw = self._checked(raw)
+        outputs = self._whole.outputs(raw) if self._linear is None else self._linear.scores(raw)
+        return probabilities(outputs, self.predictor.link, len(self.classes))
 
     def scorer(
         self,
@@ -150,7 +176,7 @@ class Model:
         recodings: Sequence[Vector | None],
         output: PredictKind,
         class_index: int | None,
-    ) -> LinearScorer:
+    ) -> Scorer:
         """Return what scores rows of values that are not laid out as the raw matrix.
 
         Parameters
@@ -167,12 +193,24 @@ class Model:
         }[output]
         if output == "probability" and class_index is None:
             meaning = kernel.LARGEST_PROBABILITY
-        return LinearScorer(self.predictor, sources, recodings, meaning, class_index)
+        if self._linear is not None:
+            return LinearScorer(self._linear, sources, recodings, meaning, class_index)
+        return EncodedScorer(
+            self.preprocessor,
+            self.predictor,
+            sources,
+            recodings,
+            meaning=meaning,
+            class_index=class_index,
+        )
 
-    def _finished(self, raw: Matrix, meaning: int) -> Vector:
-        scores = np.empty(len(raw))
-        kernel.finish_rows(self.predictor.scores(self._checked(raw)), meaning, 1, scores)
-        return scores
+    def _scored(self, raw: Matrix, output: PredictKind, class_index: int | None) -> Vector:
+        scorer = self._scorers.get(output)
+        if scorer is None:
+            columns = range(self.input_width)
+            scorer = self.scorer(columns, (None,) * self.input_width, output, class_index)
+            self._scorers[output] = scorer
+        return scorer.scores(self._checked(raw))
 
     def _checked(self, raw: Matrix) -> Matrix:
         if raw.ndim != 2 or raw.shape[1] != self.input_width:
@@ -180,15 +218,24 @@ class Model:
         return raw
 
     def describe(self) -> list[ModelTerm]:
-        """Return every coefficient, class by class: the intercept, then the features' in order."""
+        """Return every coefficient, class by class: the intercept, then the features' in order.
+
+        What is no linear model has none.
+        """
+        if not isinstance(self.predictor, Coefficients):
+            return []
         labels: tuple[str | None, ...] = (None,)
         if self.classes:
             labels = self.classes[1:] if self.task == "binary" else self.classes
-        return [term for k, label in enumerate(labels) for term in self._terms(k, label)]
+        coefficients = self.predictor
+        return [
+            term for k, label in enumerate(labels) for term in self._terms(coefficients, k, label)
+        ]
 
-    def _terms(self, k: int, label: str | None) -> list[ModelTerm]:
-        terms = [ModelTerm(None, None, None, "intercept", label, float(self.intercept[k]), None)]
-        column = iter(self.coef[k].tolist())
+    def _terms(self, coefficients: Coefficients, k: int, label: str | None) -> list[ModelTerm]:
+        intercept = float(coefficients.intercept[k])
+        terms = [ModelTerm(None, None, None, "intercept", label, intercept, None)]
+        column = iter(coefficients.coef[k].tolist())
         encoders = iter(self.preprocessor.encoders_)
         for feature in self.features:
             for i in range(feature.width):

@@ -45,6 +45,8 @@ def split_rows(
     fewest = 1 if codes is None else FEWEST_CLASS_ROWS
     largest_held_out = np.zeros(len(groups), dtype=np.uint64)
     for number, group in enumerate(groups):
+        if len(group) == 0:  # a class of an earlier model's that has no row here
+            continue
         n_held_out = int(test_size * len(group) + 0.5)
         if min(n_held_out, len(group) - n_held_out) < fewest:
             return None

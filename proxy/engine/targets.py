@@ -49,7 +49,7 @@ class Labels:
     rows: Rows
 
 
-def regression_target(column: Column) -> Values:
+def regression_target(column: Column, algorithm: str = "linear_regression") -> Values:
     """Return the numbers to regress on.
 
     Raises
@@ -63,11 +63,11 @@ def regression_target(column: Column) -> Values:
     """
     if column.kind not in {FeatureKind.NUMBER, FeatureKind.BOOLEAN}:
         raise DatatypeMismatchError(
-            f'linear_regression cannot predict column "{column.name}" of type {column.sql_type}',
+            f'{algorithm} cannot predict column "{column.name}" of type {column.sql_type}',
             detail="A regression's target is a number.",
             hint=_regression_hint(column.kind),
         )
-    rows = _rows_with(column, ~np.isnan(column.values))
+    rows = rows_with(column, ~np.isnan(column.values))
     y = column.values if rows is None else column.values[rows]
     _check_magnitude(column, y)
     return Values(Target(column.name, column.kind, column.sql_type), y, rows)
@@ -94,7 +94,7 @@ def _check_magnitude(column: Column, y: Vector) -> None:
     )
 
 
-def classification_target(column: Column) -> Labels:
+def classification_target(column: Column, algorithm: str = "logistic_regression") -> Labels:
     """Return the classes and which row is of which.
 
     Raises
@@ -112,7 +112,7 @@ def classification_target(column: Column) -> Labels:
         labels = _number_classes(column)
     else:
         raise DatatypeMismatchError(
-            f'logistic_regression cannot predict column "{column.name}" of type {column.sql_type}',
+            f'{algorithm} cannot predict column "{column.name}" of type {column.sql_type}',
             detail="A classifier's target is text, a boolean or a number with few values.",
         )
     if len(labels.target.classes) == 1:
@@ -125,7 +125,7 @@ def classification_target(column: Column) -> Labels:
 
 
 def _text_classes(column: Column) -> Labels:
-    rows = _rows_with(column, column.values != NULL_CODE)
+    rows = rows_with(column, column.values != NULL_CODE)
     codes = column.values if rows is None else column.values[rows]
     if codes.min() < 0:
         raise _too_many_classes(column)
@@ -142,7 +142,7 @@ def _text_classes(column: Column) -> Labels:
 
 
 def _number_classes(column: Column) -> Labels:
-    rows = _rows_with(column, ~np.isnan(column.values))
+    rows = rows_with(column, ~np.isnan(column.values))
     values = column.values if rows is None else column.values[rows]
     distinct = _distinct(values)
     if len(distinct) > MOST_CLASSES:
@@ -190,7 +190,7 @@ def _with_exponent(digits: str) -> str:
     return f"{sign}{mantissa}e+{len(whole) - 1:02d}"
 
 
-def _rows_with(column: Column, has_value: Flags) -> Rows:
+def rows_with(column: Column, has_value: Flags) -> Rows:
     """Return the rows that have a target, None if all do."""
     if not has_value.any():
         raise NoTrainingRowsError(

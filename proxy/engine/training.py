@@ -1,40 +1,55 @@
 """From parameters and a dataset to a model and what is known of its quality.
 
 Owns the order of work: check, drop rows without a target, hold rows out, fit without them, measure
-on them, then fit on every row, beginning from the first fit. The clock, the process it runs in and
-the registry are the caller's.
+on them, then fit on every row. What differs between tasks is in `tasks`, between algorithms in
+`recipes`. The clock, the process it runs in and the registry are the caller's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from proxy.engine.algorithms import check_parameters, find_algorithm
-from proxy.engine.arrays import Codes, IterationReport, Matrix, Rows, Vector
-from proxy.engine.columns import Column, Dataset
+from proxy.engine.arrays import Codes, Matrix, Rows, Vector
+from proxy.engine.clustering_metrics import silhouette_score
+from proxy.engine.coefficients import Coefficients
+from proxy.engine.columns import Dataset
+from proxy.engine.continuation import aligned, check_algorithm, told_of
+from proxy.engine.dbscan import DBSCAN
 from proxy.engine.design import (
-    Design,
     EncodedDesign,
+    InputColumn,
     input_columns,
     raw_matrix,
     rows_per_block,
 )
-from proxy.engine.evaluation import classification_metrics, regression_metrics
-from proxy.engine.linear import LinearRegression
+from proxy.engine.importance import importances, permutation_importances
+from proxy.engine.kmeans import KMeans
 from proxy.engine.logistic import LogisticRegression
-from proxy.engine.model import Model, Target
+from proxy.engine.model import Importance, Model
 from proxy.engine.model_selection import Split, split_rows
 from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.parameters import Value
+from proxy.engine.predictor_kinds import cluster_labels
+from proxy.engine.predictors import Predictor
 from proxy.engine.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE, Preprocessor
-from proxy.engine.targets import classification_target, regression_target
+from proxy.engine.recipes import (
+    RECIPES,
+    Estimator,
+    predictor_of,
+    with_hidden_layers,
+)
+from proxy.engine.screening import suspicious_notices
+from proxy.engine.tasks import Task, choose_task, cluster_target, same_task
+from proxy.engine.time_text import with_times
 from proxy.errors import InvalidParameterError, NoTrainingRowsError, UndefinedColumnError
 
 SCORING_BLOCK_BYTES = 1 << 21
+NULL_NOT_ALLOWED = "22004"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +76,10 @@ class TrainingResult:
     Attributes
     ----------
     metrics : JSON-able, of the held-out rows; empty where none were held out
-    n_samples : rows with a target
+    n_samples : rows with a target; all, of clustering
     n_train, n_holdout : the parts for the metrics; n_holdout is 0 without a holdout
-    warnings : for the person who trains
+    importances : of each feature, in order; empty where nothing measured them
+    notices, warnings : for the person who trains
     """
 
     model: Model
@@ -72,6 +88,8 @@ class TrainingResult:
     n_train: int
     n_holdout: int
     warnings: tuple[str, ...]
+    notices: tuple[str, ...] = ()
+    importances: tuple[Importance, ...] = ()
 
 
 Report: TypeAlias = Callable[[Progress], None]
@@ -83,6 +101,8 @@ def train(
     dataset: Dataset,
     report: Report,
     parallel: InOrderMap = one_by_one,
+    *,
+    earlier: Model | None = None,
 ) -> TrainingResult:
     """Train a model.
 
@@ -92,6 +112,7 @@ def train(
     parameters : as given in CREATE MODEL
     report : called as work goes on; whatever it raises ends the training
     parallel : how to work on several pieces at a time; what is learned does not depend on it
+    earlier : the model that the parameter `warm_start` names, to learn on from
 
     Raises
     ------
@@ -106,123 +127,59 @@ def train(
     """
     spec = find_algorithm(algorithm)
     checked = check_parameters(algorithm, parameters)
-    if dataset.target is None:
-        raise UndefinedColumnError(
-            "the training query has no target column", hint="Name one: SELECT ..., price AS target"
-        )
     if not any(column.width for column in dataset.features):
         raise UndefinedColumnError("the training query has no feature column")
     if dataset.n_samples == 0:
         raise NoTrainingRowsError("the training query returned no row")
-    learner: _Learner
-    if spec.task == "regression":
-        learner = _Regression(checked, dataset.target, parallel)
+    if earlier is None:
+        dataset = with_times(dataset)
+        task, notices = choose_task(algorithm, spec.task, checked, dataset)
     else:
-        learner = _Classification(checked, dataset.target, parallel)
-    training = _Training(algorithm, checked, dataset, learner, report=report, parallel=parallel)
-    return training.run()
+        check_algorithm(earlier, algorithm)
+        dataset = aligned(dataset, earlier.features)
+        task, notices = same_task(earlier, dataset), []
+        # Only mini-batches weigh the new rows against those that the centres stand for.
+        checked |= {"mini_batch": True} if algorithm == "kmeans" else {}
+    told = with_hidden_layers(
+        checked, sum(column.width for column in dataset.features), len(task.target.classes)
+    )
+    training = _Training(
+        _Told(spec.name, checked, told, earlier), dataset, task, report=report, parallel=parallel
+    )
+    return training.run(notices)
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What CREATE MODEL says: as it is kept, and as the estimator is told."""
+
+    algorithm: str
+    parameters: dict[str, Any]
+    arguments: Mapping[str, Any]
+    earlier: Model | None
+
+    @property
+    def more(self) -> dict[str, Any]:
+        """Return what `fit` is told beside the rows."""
+        return {} if self.earlier is None else told_of(self.earlier, self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
 class _Fitted:
-    """Coefficients on the design's columns, one row for each output."""
+    """A model with the estimator that it comes from.
 
-    coef: Matrix
-    intercept: Vector
+    Attributes
+    ----------
+    metrics : those that the fit itself knows
+    whole : the model before it was quantized; the same where it was not
+    """
+
+    model: Model
+    whole: Model
+    estimator: Estimator
+    metrics: dict[str, Any]
     warnings: list[str]
-
-
-class _Learner(Protocol):
-    """What differs between tasks. Places count the rows that have a target, from 0."""
-
-    target: Target
-    rows: Rows
-    codes: Codes | None
-    n_samples: int
-    iterations_total: int
-
-    def fit(self, design: Design, places: Rows, report: IterationReport) -> _Fitted:
-        """Fit on the design of the rows at `places`."""
-
-    def predict(self, model: Model, raw: Matrix) -> Vector | Matrix:
-        """Return what `measure` wants to know of a model's predictions for raw rows."""
-
-    def measure(self, predicted: Vector | Matrix, places: Codes) -> dict[str, Any]:
-        """Return the metrics of predictions for the rows at `places`."""
-
-
-class _Regression:
-    """Linear regression on a column of numbers."""
-
-    codes: Codes | None = None
-    iterations_total = 1
-
-    def __init__(self, parameters: dict[str, Any], column: Column, parallel: InOrderMap) -> None:
-        values = regression_target(column)
-        self.target, self.y, self.rows = values.target, values.y, values.rows
-        self.n_samples = len(self.y)
-        self._arguments = {name: parameters[name] for name in ("l2", "fit_intercept")}
-        self._parallel = parallel
-
-    def fit(self, design: Design, places: Rows, report: IterationReport) -> _Fitted:
-        """Fit on the design of the rows at `places`."""
-        y = self.y if places is None else self.y[places]
-        estimator = LinearRegression(**self._arguments)
-        estimator.fit(design, y, report=report, parallel=self._parallel)
-        warnings = []
-        if estimator.rank_deficient_:
-            warnings.append(
-                "some feature columns are linearly dependent: of the coefficients that fit equally "
-                "well, the smallest were chosen"
-            )
-        return _Fitted(estimator.coef_[None, :], np.array([estimator.intercept_]), warnings)
-
-    def predict(self, model: Model, raw: Matrix) -> Vector:
-        """Return (n,) values."""
-        return model.predict(raw)
-
-    def measure(self, predicted: Vector, places: Codes) -> dict[str, Any]:
-        """Return the metrics of predictions for the rows at `places`."""
-        return regression_metrics(self.y[places], predicted)
-
-
-class _Classification:
-    """Logistic regression on a column of labels; each fit begins at the one before."""
-
-    codes: Codes | None
-
-    def __init__(self, parameters: dict[str, Any], column: Column, parallel: InOrderMap) -> None:
-        labels = classification_target(column)
-        self.target, self.rows = labels.target, labels.rows
-        self.codes = self._codes = labels.codes
-        self.n_samples = len(self._codes)
-        names = ("l2", "fit_intercept", "max_iterations", "tol", "class_weight")
-        self._arguments = {name: parameters[name] for name in names}
-        self._parallel = parallel
-        self.iterations_total = parameters["max_iterations"]
-        self._previous: LogisticRegression | None = None
-
-    def fit(self, design: Design, places: Rows, report: IterationReport) -> _Fitted:
-        """Fit on the design of the rows at `places`."""
-        codes = self._codes if places is None else self._codes[places]
-        estimator = LogisticRegression(**self._arguments)
-        estimator.fit(design, codes, start=self._previous, report=report, parallel=self._parallel)
-        self._previous = estimator
-        warnings = []
-        if not estimator.converged_:
-            warnings.append(
-                f"the fit did not reach its tolerance in {estimator.n_iter_} iterations; "
-                "raise max_iterations, or l2"
-            )
-        return _Fitted(estimator.coef_, estimator.intercept_, warnings)
-
-    def predict(self, model: Model, raw: Matrix) -> Matrix:
-        """Return (n, n_classes) probabilities."""
-        return model.predict_proba(raw)
-
-    def measure(self, predicted: Matrix, places: Codes) -> dict[str, Any]:
-        """Return the metrics of predictions for the rows at `places`."""
-        return classification_metrics(self._codes[places], predicted, self._parallel)
+    notices: list[str]
 
 
 class _Training:
@@ -230,95 +187,248 @@ class _Training:
 
     def __init__(
         self,
-        algorithm: str,
-        parameters: dict[str, Any],
+        told: _Told,
         dataset: Dataset,
-        learner: _Learner,
+        task: Task,
         *,
         report: Report,
         parallel: InOrderMap,
     ) -> None:
-        self.algorithm = algorithm
-        self.parameters = parameters
+        self.told = told
+        self.recipe = RECIPES[told.algorithm]
+        self.parameters = told.parameters
         self.dataset = dataset
-        self.learner = learner
+        self.task = task
         self.report = report
         self.parallel = parallel
+        self.weights = _weights(dataset, task.rows)
+        self._previous: Estimator | None = None
 
-    def run(self) -> TrainingResult:
+    def run(self, notices: list[str]) -> TrainingResult:
         """Return the model of all rows with the metrics of the held-out ones."""
+        task = self.task
         warnings = self._dropped_rows()
-        split = None
-        if self.parameters["test_size"] > 0:
-            split = split_rows(
-                self.learner.n_samples,
-                self.parameters["test_size"],
-                self.parameters["random_state"],
-                self.learner.codes,
-            )
-            if split is None:
-                warnings.append("too few rows to hold some out: the model has no metrics")
-        metrics = {} if split is None else self._hold_out(split)
-        model, notes = self._fit("fit", None)
-        n_samples = self.learner.n_samples
+        notices += suspicious_notices(
+            self.dataset.features,
+            task.rows,
+            task.answers(None),
+            is_class=task.codes is not None,
+        )
+        split = self._split(warnings)
+        metrics: dict[str, Any] = {}
+        permutation = None
+        loss = ""
+        if split is not None:
+            metrics, permutation, loss = self._hold_out(split)
+        fitted = self._fit("fit", None)
+        if fitted.whole is not fitted.model:
+            notices.append(_quantization_notice(fitted, self.parameters["quantization"], loss))
+        metrics |= fitted.metrics
         n_holdout = 0 if split is None else len(split.holdout)
         return TrainingResult(
-            model, metrics, n_samples, n_samples - n_holdout, n_holdout, (*warnings, *notes)
+            fitted.model,
+            metrics,
+            task.n_samples,
+            task.n_samples - n_holdout,
+            n_holdout,
+            (*warnings, *fitted.warnings),
+            (*notices, *fitted.notices),
+            importances(
+                fitted.model.preprocessor,
+                getattr(fitted.estimator, "feature_importances_", None),
+                permutation,
+            ),
         )
 
     def _dropped_rows(self) -> list[str]:
-        n_dropped = self.dataset.n_samples - self.learner.n_samples
+        n_dropped = self.dataset.n_samples - self.task.n_samples
         if n_dropped == 0:
             return []
         rows = "row has" if n_dropped == 1 else "rows have"
         return [f"{n_dropped} {rows} no target and {'is' if n_dropped == 1 else 'are'} left out"]
 
-    def _hold_out(self, split: Split) -> dict[str, Any]:
-        model, _ = self._fit("holdout fit", split.train)
+    def _split(self, warnings: list[str]) -> Split | None:
+        test_size = self.parameters.get("test_size", 0.0)
+        if test_size == 0:
+            return None
+        split = split_rows(
+            self.task.n_samples, test_size, self.parameters["random_state"], self.task.codes
+        )
+        if split is None:
+            warnings.append("too few rows to hold some out: the model has no metrics")
+        return split
+
+    def _hold_out(self, split: Split) -> tuple[dict[str, Any], list[float] | None, str]:
+        """Return held-out metrics, what each feature is worth there, what quantization cost."""
+        fitted = self._fit("holdout fit", split.train)
+        model = fitted.model
         self.report(Progress("evaluation"))
         rows = self._dataset_rows(split.holdout)
         assert rows is not None
         inputs = input_columns(self.dataset, model.preprocessor)
+        predicted = self._predict(model, inputs, rows)
+        metrics = self.task.measure(predicted, split.holdout, self.parallel)
+        permutation = permutation_importances(
+            model,
+            inputs,
+            rows,
+            split.holdout,
+            self.task,
+            random_state=self.parameters["random_state"],
+            parallel=self.parallel,
+        )
+        loss = ""
+        if fitted.whole is not model:
+            whole = self.task.score(self._predict(fitted.whole, inputs, rows), split.holdout)
+            loss = f"; held-out {self.task.headline} {metrics[self.task.headline]:.4f}"
+            loss += f" instead of {whole:.4f}"
+        return metrics, permutation, loss
+
+    def _predict(self, model: Model, inputs: list[InputColumn], rows: Codes) -> Vector | Matrix:
         size = rows_per_block(len(inputs) + len(model.classes), SCORING_BLOCK_BYTES)
 
         def predict(start: int) -> Vector | Matrix:
-            return self.learner.predict(model, raw_matrix(inputs, rows[start : start + size]))
+            return self.task.predict(model, raw_matrix(inputs, rows[start : start + size]))
 
-        starts = range(0, len(rows), size)
-        predicted = np.concatenate(collect(self.parallel, predict, starts))
-        return self.learner.measure(predicted, split.holdout)
+        return np.concatenate(collect(self.parallel, predict, range(0, len(rows), size)))
 
     def _dataset_rows(self, places: Rows) -> Rows:
         """Return the dataset's row numbers of places among the rows with a target."""
-        if self.learner.rows is None or places is None:
-            return self.learner.rows if places is None else places
-        return self.learner.rows[places]
+        if self.task.rows is None or places is None:
+            return self.task.rows if places is None else places
+        return self.task.rows[places]
 
-    def _fit(self, phase: str, places: Rows) -> tuple[Model, list[str]]:
+    def _fit(self, phase: str, places: Rows) -> _Fitted:
         self.report(Progress("preprocessing"))
         rows = self._dataset_rows(places)
-        preprocessor = Preprocessor(self.parameters["max_categories"])
-        preprocessor.fit(self.dataset, rows, parallel=self.parallel)
-        design = EncodedDesign(self.dataset, preprocessor, rows)
-        total = self.learner.iterations_total
+        preprocessor = self._preprocessor(rows, places)
+        estimator = self.recipe.estimator(self.told.arguments, self.task.target.task)
+        total = estimator.iterations_total
 
         def report(iterations_done: int, loss: float) -> None:
             self.report(Progress(phase, iterations_done, total, loss))
 
-        fitted = self.learner.fit(design, places, report)
-        _check_finite(fitted)
-        model = Model(
-            algorithm=self.algorithm,
-            parameters=self.parameters,
-            preprocessor=preprocessor,
-            coef=fitted.coef,
-            intercept=fitted.intercept,
-            target=self.learner.target,
+        design = EncodedDesign(self.dataset, preprocessor, rows)
+        answers = self.task.answers(places)
+        more = self.told.more
+        if isinstance(estimator, LogisticRegression) and not more:
+            # The minimum does not depend on the beginning, and this one is near.
+            more = {"start": self._previous}
+        estimator.fit(
+            design,
+            *(() if answers is None else (answers,)),
+            sample_weight=_at(self.weights, places),
+            report=report,
+            parallel=self.parallel,
+            **more,
         )
-        return model, [*preprocessor.warnings_, *fitted.warnings]
+        self._previous = estimator
+        metrics: dict[str, Any] = {}
+        if places is None:
+            metrics = _metrics_of_fit(estimator, design, self.parallel)
+        return self._made(estimator, preprocessor, metrics)
+
+    def _preprocessor(self, rows: Rows, places: Rows) -> Preprocessor:
+        if self.told.earlier is not None:
+            return self.told.earlier.preprocessor
+        preprocessor = Preprocessor(
+            self.parameters["max_categories"], self.recipe.preparation(self.parameters)
+        )
+        return preprocessor.fit(
+            self.dataset, rows, target=self.task.coding(places), parallel=self.parallel
+        )
+
+    def _made(
+        self, estimator: Estimator, preprocessor: Preprocessor, metrics: dict[str, Any]
+    ) -> _Fitted:
+        predictor = predictor_of(estimator)
+        if isinstance(predictor, Coefficients):
+            _check_finite(predictor)
+        target = self.task.target
+        if target.is_cluster:
+            target = cluster_target(cluster_labels(predictor))
+
+        def model_of(scoring: Predictor) -> Model:
+            return Model(
+                algorithm=self.told.algorithm,
+                parameters=self.parameters,
+                preprocessor=preprocessor,
+                predictor=scoring,
+                target=target,
+            )
+
+        whole = model = model_of(predictor)
+        if self.recipe.quantized and self.parameters["quantization"]:
+            model = model_of(self.recipe.quantized(predictor, self.parameters["quantization"]))
+        warnings = [*preprocessor.warnings_, *estimator.warnings_]
+        notices = [*preprocessor.notices_, *getattr(estimator, "notices_", ())]
+        return _Fitted(model, whole, estimator, metrics, warnings, notices)
 
 
-def _check_finite(fitted: _Fitted) -> None:
+def _at(values: Vector | None, places: Rows) -> Vector | None:
+    return values if values is None or places is None else values[places]
+
+
+def _weights(dataset: Dataset, rows: Rows) -> Vector | None:
+    """Return the weights of the usable rows.
+
+    Raises
+    ------
+    InvalidParameterError
+        22004: a weight is NULL; 22023: one is negative or infinite, or all are 0.
+    """
+    column = dataset.sample_weight
+    if column is None:
+        return None
+    weights = _at(column.values, rows)
+    assert weights is not None
+    problem = ""
+    if np.isnan(weights).any():
+        problem = "is NULL somewhere"
+    elif np.isinf(weights).any() or (weights < 0).any():
+        problem = "is negative or infinite somewhere"
+    elif not (weights > 0).any():
+        problem = "is 0 everywhere"
+    if problem:
+        raise InvalidParameterError(
+            f'sample_weight column "{column.name}" {problem}',
+            detail="A weight is a finite number, 0 or more.",
+            hint="Leave such rows out of the training query, or use coalesce().",
+            sqlstate=NULL_NOT_ALLOWED if "NULL" in problem else InvalidParameterError.sqlstate,
+        )
+    return weights
+
+
+def _quantization_notice(fitted: _Fitted, kind: str, loss: str) -> str:
+    before, after = (_size_bytes(model) for model in (fitted.whole, fitted.model))
+    return f"quantized to {kind}: {after:,} bytes instead of {before:,}{loss}"
+
+
+def _size_bytes(model: Model) -> int:
+    return sum(array.nbytes for array in model.predictor.tensors().values())
+
+
+def _metrics_of_fit(
+    estimator: Estimator, design: EncodedDesign, parallel: InOrderMap
+) -> dict[str, Any]:
+    """Return what a fit says of its own quality, on the rows that it was made on.
+
+    Clusters are measured there: no row says which one would have been right.
+    """
+    if isinstance(estimator, KMeans | DBSCAN):
+        metrics = {"silhouette": silhouette_score(design, estimator.labels_, parallel=parallel)}
+        if isinstance(estimator, KMeans):
+            return {"inertia": estimator.inertia_, **metrics}
+        n_noise = int((estimator.labels_ < 0).sum())
+        return {
+            "clusters": len(cluster_labels(estimator.predictor_)) - 1,
+            "noise": n_noise,
+        } | metrics
+    score = getattr(estimator, "oob_score_", None)
+    return {} if score is None or not np.isfinite(score) else {"oob_score": float(score)}
+
+
+def _check_finite(fitted: Coefficients) -> None:
     if np.isfinite(fitted.coef).all() and np.isfinite(fitted.intercept).all():
         return
     raise InvalidParameterError(

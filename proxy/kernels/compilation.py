@@ -7,6 +7,7 @@ cache, and no call ever does. A function that only kernels call is `inner`.
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import inspect
@@ -38,18 +39,45 @@ VOID = types.void
 _COMMON = {"nogil": True, "_nrt": False}
 
 
+PACKAGE = Path(__file__).parents[1]
+
+
 @functools.cache
-def _fingerprint(room: Path) -> str:
-    """Return a name for the present text of all kernels that one in the folder `room` may use.
+def _fingerprint(source: Path) -> str:
+    """Return a name for the present text of a file and of all that it imports of this package.
 
     numba keeps compiled kernels beside their source and compares the age of that file alone: the
     old inner functions of another file would live on in it. So the name is part of the key.
     """
     digest = hashlib.blake2b(digest_size=8)
-    for folder in sorted({room, Path(__file__).parent}):
-        for source in sorted(folder.glob("*.py")):
-            digest.update(source.read_bytes())
+    for path in sorted(_with_imports(source)):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def _with_imports(source: Path) -> set[Path]:
+    found = {Path(__file__)}
+    waiting = [source]
+    while waiting:
+        path = waiting.pop()
+        if path not in found:
+            found.add(path)
+            waiting.extend(_imports(path))
+    return found
+
+
+def _imports(source: Path) -> list[Path]:
+    """Return the files of this package that the file imports at its top."""
+    modules: list[str] = []
+    for statement in ast.parse(source.read_bytes()).body:
+        if isinstance(statement, ast.ImportFrom) and statement.module:
+            modules.append(statement.module)
+            modules.extend(f"{statement.module}.{alias.name}" for alias in statement.names)
+        elif isinstance(statement, ast.Import):
+            modules.extend(alias.name for alias in statement.names)
+    inside = [name.split(".")[1:] for name in modules if name.split(".")[0] == PACKAGE.name]
+    paths = [PACKAGE.joinpath(*parts).with_suffix(".py") for parts in inside if parts]
+    return [path for path in paths if path.is_file()]
 
 
 def tuple_of(count: int) -> Any:
@@ -61,8 +89,7 @@ def kernel(*signatures: Any) -> Callable[[Function], Function]:
     """Compile a function for Python to call; the signatures are all that it will accept."""
 
     def decorate(function: Function) -> Function:
-        room = Path(inspect.getfile(function)).parent
-        function.__qualname__ += f"_{_fingerprint(room)}"
+        function.__qualname__ += f"_{_fingerprint(Path(inspect.getfile(function)))}"
         try:
             compiled = _compile(list(signatures), cache=True, **_COMMON)(function)
         except RuntimeError:  # no folder to keep it in can be written: compile at each start

@@ -6,6 +6,7 @@
     model_version      a version as stored, and as planning sees it
     catalog            the versions at one moment, by name
     cache              artefacts, verified and parsed, once per content
+    progress           the trainings under way, for everybody to see
     postgres_store     one database's catalogue, kept fresh by NOTIFY
 
 What a model computes is the engine's; who asks, and in which transaction, is the session's.

@@ -28,7 +28,9 @@ class ModelRecord:
     classes : labels as SQL text, in the model's order; empty for a regression
     features : one object per input: name, kind, sql_type, width, categories
     terms : one object per learned term: feature, kind, term, class_label, coefficient, imputed
-    metrics : of held-out rows; accuracy, f1, auc, log_loss, r2, rmse and mae become columns
+    importances : one object per feature, or none: feature, impurity, permutation
+    metrics : of held-out rows, of a clustering's own; accuracy, f1, auc, log_loss, r2, rmse, mae,
+        inertia and silhouette become columns
     training_rows : rows that the stored model learned from
     holdout_rows : those of them that the metrics were measured on, by a model fitted without them
     duration_s : of the training, in seconds
@@ -45,6 +47,7 @@ class ModelRecord:
     parameters: Mapping[str, Any]
     features: Sequence[Mapping[str, Any]]
     terms: Sequence[Mapping[str, Any]]
+    importances: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, Any]
     query: str
     training_rows: int

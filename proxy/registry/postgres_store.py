@@ -1,7 +1,7 @@
 """The catalogue of one database's models, read with the service credentials and kept fresh.
 
 Owns one upstream connection per database, used for migrating, listening and reading; nothing is
-written here but the migrations. It is opened by the first question and again by the first one
+written by it but the migrations. It is opened by the first question and again by the first one
 after a loss, so a database that nobody asks about costs nothing.
 
 Freshness. A change is announced by NOTIFY at its commit, to every proxy. The catalogue in memory
@@ -30,6 +30,7 @@ from proxy.errors import (
 from proxy.registry.cache import ArtefactCache
 from proxy.registry.catalog import Models
 from proxy.registry.model_version import ModelEntry
+from proxy.registry.progress import ProgressBoard
 from proxy.registry.schema import migrate
 from proxy.relay.freshness import Freshness
 from proxy.service_connections import FAILURES, ServiceConnector
@@ -69,6 +70,7 @@ class Registry:
     Attributes
     ----------
     freshness : whether `fresh_models` are still there, for those who cannot ask
+    progress : the trainings under way
     """
 
     def __init__(self, connector: ServiceConnector, artefacts: ArtefactCache) -> None:
@@ -83,6 +85,7 @@ class Registry:
         # A count, so that a change which is announced during a load is not lost by it.
         self.freshness = Freshness()
         self._changes_loaded = -1
+        self.progress = ProgressBoard(self.connect)
 
     def mark_stale(self) -> None:
         """Have the next `models` read the catalogue again."""
@@ -160,6 +163,7 @@ class Registry:
     async def close(self) -> None:
         """Let the connection go, for good."""
         self._is_closed = True
+        await self.progress.close()
         connection, self._connection = self._connection, None
         self.freshness.lost()
         if connection is not None and not connection.is_closed():

@@ -138,15 +138,26 @@ class Cursor:
         return ModelReference(name, version, position)
 
     def _string_reference(self, token: Token) -> ModelReference | None:
-        found = _REFERENCE.fullmatch(string_of(self.sql, token))
-        if not found:
-            return None
-        quoted, plain, version = found.group("quoted", "plain", "version")
-        name = quoted.replace('""', '"') if quoted else fold(plain)
-        _check_length(name, self.position)
-        position = self.position
-        self.index += 1
-        return ModelReference(name, _version(version) if version else None, position)
+        found = reference_in(string_of(self.sql, token), self.position)
+        if found is not None:
+            self.index += 1
+        return found
+
+
+def reference_in(text: str, position: int) -> ModelReference | None:
+    """Return the model that a string says, `name` or `name:2.0`; None where it says none.
+
+    Parameters
+    ----------
+    position : of the string, for errors
+    """
+    found = _REFERENCE.fullmatch(text)
+    if not found:
+        return None
+    quoted, plain, version = found.group("quoted", "plain", "version")
+    name = quoted.replace('""', '"') if quoted else fold(plain)
+    _check_length(name, position)
+    return ModelReference(name, _version(version) if version else None, position)
 
 
 def _version(text: str) -> str:

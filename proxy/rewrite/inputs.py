@@ -19,6 +19,8 @@ _TIMES = {
     "timestamp with time zone": "pg_catalog.timestamptz",
     "interval": "pg_catalog.interval",
 }
+# A time that training read as text: `2025-01`.
+_TEXTS = {"text", "character varying", "character", "name", '"char"'}
 # Types whose cast to float8 needs a step between.
 _NUMBERS = {"money": "pg_catalog.money::pg_catalog.numeric::", "oid": "pg_catalog.int8::"}
 _ARRAYS = {
@@ -44,6 +46,8 @@ def cast_around(feature: FeatureSignature, *, text_as_utf8: bool) -> tuple[str, 
             # A wrong length is the statement's error, so it must arise where its transaction is.
             cast = f"{_ARRAYS.get(sql_type, '')}{_FLOAT8}[]"
             return "ml.vector((", f"\n)::{cast}, {feature.width})"
+        case "time" if sql_type in _TEXTS:
+            return "ml.text_seconds((", "\n)::pg_catalog.text)"
         case "time":
             time = _TIMES.get(sql_type, "pg_catalog.timestamp")
             return "pg_catalog.date_part('epoch', (", f"\n)::{time})"

@@ -1,8 +1,9 @@
 """The statements of the ML dialect: text to value, by recursive descent.
 
-Owns the grammar of CREATE, DROP, SHOW and DESCRIBE MODEL, and which other statements begin as ours
-and are refused. What does not begin as ours is None: PostgreSQL's to judge. Leaves PREDICT to
-`planner`, and whether names, parameters and the query make sense to `commands` and the upstream.
+Owns the grammar of CREATE, DROP, SHOW, DESCRIBE and EVALUATE MODEL, and which other statements
+begin as ours and are refused. What does not begin as ours is None: PostgreSQL's to judge. Leaves
+PREDICT to `planner`, and whether names, parameters and the query make sense to `commands` and the
+upstream.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from proxy.rewrite.statements import (
     CreateModel,
     DescribeModel,
     DropModel,
+    EvaluateModel,
     MLStatement,
     ModelReference,
     Parameter,
@@ -31,6 +33,7 @@ DEPTH_MAX = 100
 _CREATE_HINT = (
     "CREATE [OR REPLACE] MODEL [IF NOT EXISTS] name USING algorithm [(key: value, ...)] AS query"
 )
+_EVALUATE_HINT = "EVALUATE MODEL name[:version] AS query"
 _WORDS = {"true": True, "false": False, "null": None}
 # An expression begins after these; there DEFAULT can only be a column of that name.
 _BEFORE_EXPRESSION = frozenset(
@@ -67,7 +70,9 @@ def parse_statement(sql: str, tokens: tuple[Token, ...]) -> MLStatement | None:
             return _show(cursor)
         case "describe":
             return _describe(cursor)
-        case "alter" | "evaluate" | "comment" | "grant" | "revoke":
+        case "evaluate":
+            return _evaluate(cursor)
+        case "alter" | "comment" | "grant" | "revoke":
             _refuse_later_verbs(cursor)
     return None
 
@@ -86,8 +91,8 @@ def _refuse(cursor: Cursor, what: str) -> None:
 
 def _refuse_later_verbs(cursor: Cursor) -> None:
     verb = cursor.word()
-    if verb in ("alter", "evaluate") and cursor.at(verb, "model"):
-        _refuse(cursor, f"{verb.upper()} MODEL")
+    if cursor.at("alter", "model"):
+        _refuse(cursor, "ALTER MODEL")
     if cursor.at("comment", "on", "model"):
         _refuse(cursor, "COMMENT ON MODEL")
     if verb in ("grant", "revoke"):
@@ -132,7 +137,7 @@ def _create(cursor: Cursor) -> CreateModel | None:
         parameters,
         cursor.sql[query_start : cursor.tokens[cursor.stop - 1].end],
         query_start,
-        _query(cursor),
+        _query(cursor, "a training query", _CREATE_HINT),
     )
 
 
@@ -148,7 +153,8 @@ def _parameters(cursor: Cursor) -> tuple[Parameter, ...]:
             raise ModelSyntaxError(f'parameter "{name}" is given twice', position=position)
         if not cursor.skip_mark(":", "=", "=>", ":="):
             cursor.fail("a colon", "Parameters are written (key: value, ...).")
-        parameters.append(Parameter(name, _value(cursor, 0), position))
+        value_position = cursor.position
+        parameters.append(Parameter(name, _value(cursor, 0), position, value_position))
         if cursor.skip_mark(")"):
             return tuple(parameters)
         if not cursor.skip_mark(","):
@@ -190,24 +196,24 @@ def _list(cursor: Cursor, depth: int) -> Value:
             cursor.fail("a comma or a closing bracket")
 
 
-def _query(cursor: Cursor) -> EditedText:
+def _query(cursor: Cursor, what: str, hint: str) -> EditedText:
     """Check the query that the rest of the statement is, and quote `default` in it."""
     if cursor.token() is None:
-        cursor.fail("a query", _CREATE_HINT)
+        cursor.fail("a query", hint)
     tokens = cursor.tokens[cursor.index : cursor.stop]
     start, end = tokens[0].start, tokens[-1].end
     query = cursor.sql[start:end]
     calls = find_calls(cursor.sql, tokens)
     if calls:
         raise UnsupportedError(
-            "PREDICT is not supported in a training query yet", position=calls[0].position
+            f"PREDICT is not supported in {what} yet", position=calls[0].position
         )
     edits = [
         Edit(token.start - start, token.end - start, (Piece('"default"', token.start - start),))
         for token in _default_columns(cursor.sql, tokens)
     ]
     rewritten = edited(query, edits)
-    _check_is_select(rewritten.text, start + 1)
+    _check_is_select(rewritten.text, start + 1, what, hint)
     return rewritten
 
 
@@ -225,7 +231,7 @@ def _default_columns(sql: str, tokens: tuple[Token, ...]) -> list[Token]:
     return found
 
 
-def _check_is_select(query: str, position: int) -> None:
+def _check_is_select(query: str, position: int, what: str, hint: str) -> None:
     try:
         statements = parse_tree(query)["stmts"]
     except ModelSyntaxError:
@@ -234,8 +240,8 @@ def _check_is_select(query: str, position: int) -> None:
         "SelectStmt", {"intoClause": None}
     ):
         raise ModelSyntaxError(
-            "a model is trained on one SELECT, VALUES, TABLE or WITH query",
-            hint=_CREATE_HINT,
+            f"{what} is one SELECT, VALUES, TABLE or WITH query",
+            hint=hint,
             position=position,
         )
 
@@ -280,6 +286,18 @@ def _describe(cursor: Cursor) -> DescribeModel | None:
     model = _reference(cursor)
     _expect_end(cursor)
     return DescribeModel(model)
+
+
+def _evaluate(cursor: Cursor) -> EvaluateModel | None:
+    cursor.skip("evaluate")
+    if not cursor.skip("model"):
+        return None
+    model = _reference(cursor)
+    if not cursor.skip("as"):
+        cursor.fail("AS and a query", _EVALUATE_HINT)
+    query_start = cursor.position - 1
+    query = _query(cursor, "the query of EVALUATE MODEL", _EVALUATE_HINT)
+    return EvaluateModel(model, query_start, query)
 
 
 def _reference(cursor: Cursor) -> ModelReference:

@@ -285,11 +285,13 @@ def _output(call: Call, signature: ModelSignature) -> Output:
     if call.function is Function.PREDICT:
         return signature.predict_kind
     probability = call.function is Function.PREDICT_PROBA
-    if not signature.classes and (probability or signature.predict_kind != "label"):
+    is_clustering = signature.task == "clustering"
+    is_classifier = bool(signature.classes) and not is_clustering
+    if not is_classifier and (probability or signature.predict_kind != "label"):
         raise DatatypeMismatchError(
             f'{call.function.upper()} needs a classifier, and model "{signature.name}" is none',
             detail=f"Its task is {signature.task}.",
-            hint="PREDICT gives its value.",
+            hint=f"PREDICT gives its {'cluster' if is_clustering else 'value'}.",
             position=call.position,
         )
     return "probability" if probability else "label"

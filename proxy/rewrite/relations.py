@@ -16,7 +16,7 @@ from proxy.rewrite.lexer import Token
 from proxy.rewrite.tree import character_offset, parse_tree
 
 STATE_SCHEMA = "ml"
-STATE_RELATIONS = frozenset({"ml_models"})
+STATE_RELATIONS = frozenset({"ml_models", "ml_training_progress"})
 
 # The keys under which a RangeVar is a relation to read or write; elsewhere it is a new table's
 # name, or (FOR UPDATE OF x) an alias that takes no schema.

@@ -16,11 +16,12 @@ Value = int | float | str | bool | None | tuple["Value", ...]
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One `key: value` of a USING clause.  `position` is 1-based, at the key."""
+    """One `key: value` of a USING clause.  The positions, of key and value, are 1-based."""
 
     name: str
     value: Value
     position: int
+    value_position: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,4 +81,16 @@ class DescribeModel:
     model: ModelReference
 
 
-MLStatement = CreateModel | DropModel | ShowModels | ShowModel | DescribeModel
+@dataclass(frozen=True, slots=True)
+class EvaluateModel:
+    """EVALUATE MODEL name[:version] AS query: how good a version is on the query's rows.
+
+    `query_start` and `query_rewritten` are as in CreateModel.
+    """
+
+    model: ModelReference
+    query_start: int
+    query_rewritten: EditedText
+
+
+MLStatement = CreateModel | DropModel | ShowModels | ShowModel | DescribeModel | EvaluateModel

@@ -1,7 +1,8 @@
 """The statements of ours that are not queries with PREDICT, in a batch that a Sync will end.
 
 Owns which SQL each one is upstream. SHOW and DESCRIBE are queries over schema `ml`, so that every
-client, format and row limit works on them; DROP is a CALL that the client sees as DROP MODEL.
+client, format and row limit works on them; so is what EVALUATE answers. DROP is a CALL that the
+client sees as DROP MODEL.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from proxy.rewrite.statements import (
     CreateModel,
     DescribeModel,
     DropModel,
+    EvaluateModel,
     MLStatement,
     ShowModel,
     ShowModels,
@@ -23,6 +25,7 @@ from proxy.rewrite.statements import (
 from proxy.session.questions import private_query
 from proxy.session.session import Session
 from proxy.statements.create_model import create_model
+from proxy.statements.evaluate_model import RESULT_SQL, evaluate_model
 from proxy.statements.replies import RetaggedExecution
 from proxy.statements.running import run_statement
 from proxy.statements.services import Services
@@ -36,11 +39,12 @@ _KINDS: dict[type[MLStatement], str] = {
     ShowModels: names.SHOW,
     ShowModel: names.SHOW,
     DescribeModel: names.DESCRIBE,
+    EvaluateModel: names.EVALUATE_MODEL,
 }
 
 
 def as_query(statement: MLStatement) -> str | None:
-    """Return the query that a statement of ours is upstream; None for one that changes models."""
+    """Return the query that a statement of ours is upstream; None: it is more than a query."""
     if isinstance(statement, ShowModels):
         return queries.show_models()
     if isinstance(statement, ShowModel):
@@ -85,6 +89,9 @@ async def run_command(
     elif isinstance(statement, CreateModel):
         await create_model(session, services, registry, statement, offset)
         session.tell(command_complete(CREATE_TAG))
+    elif isinstance(statement, EvaluateModel):
+        await evaluate_model(session, services, registry, statement, offset)
+        run_statement(session, RESULT_SQL, lambda _: offset + 1)
 
 
 def drop_models(session: Session, statement: DropModel) -> None:

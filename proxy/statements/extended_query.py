@@ -30,21 +30,24 @@ from proxy.relay.portals import Luggage
 from proxy.rewrite.executions import may_execute
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.rewrite.prefilter import may_concern_us
-from proxy.rewrite.statements import CreateModel, DropModel, MLStatement
+from proxy.rewrite.statements import CreateModel, DropModel, EvaluateModel, MLStatement
 from proxy.session.encodings import check_exact, decode
 from proxy.session.questions import AlreadyAnswered, MappedReply, PositionMap
 from proxy.session.session import Session
 from proxy.statements.analysis import Part
 from proxy.statements.commands import CREATE_TAG, DROP_TAG, as_query, count_command
 from proxy.statements.create_model import create_model
+from proxy.statements.evaluate_model import RESULT_SQL, evaluate_model
 from proxy.statements.luggage import pack, unpack
 from proxy.statements.planning import plan_query
 from proxy.statements.prepared import (
     Bound,
+    BoundEvaluation,
     BoundScores,
     OurStatements,
     Prepared,
     PreparedCommand,
+    PreparedEvaluation,
     PreparedScores,
 )
 from proxy.statements.relations import need_schema
@@ -105,13 +108,15 @@ class ExtendedQuery:
         self._session.inspect_extended(wanted=not self._ours.is_empty)
 
     def check_executions(self, part: Part) -> None:
-        """Refuse to run a statement or a portal of ours by SQL: its hidden columns would be seen.
+        """Refuse to run a statement or a portal of ours by SQL.
+
+        The hidden columns of a PREDICT would be seen, and nobody would evaluate for an EVALUATE.
 
         Raises
         ------
         UnsupportedError
-            It has EXECUTE of a statement with PREDICT that was prepared by the protocol, or FETCH
-            from a portal of one.
+            It has EXECUTE of a statement with PREDICT, or of an EVALUATE MODEL, that was prepared
+            by the protocol, or FETCH from a portal of one.
         """
         for found in part.executions:
             name = found.name.encode(self._session.codec, "replace")
@@ -119,9 +124,11 @@ class ExtendedQuery:
             known: object = ours.portals.get(name)
             if found.word == "EXECUTE":
                 known = ours.statements.get(name)
-            if isinstance(known, PreparedScores | BoundScores):
+            is_scored = isinstance(known, PreparedScores | BoundScores)
+            if is_scored or isinstance(known, PreparedEvaluation | BoundEvaluation):
+                what = "has PREDICT in it" if is_scored else "is an EVALUATE MODEL"
                 raise UnsupportedError(
-                    f'{found.word} of "{found.name}" is not supported: it has PREDICT in it',
+                    f'{found.word} of "{found.name}" is not supported: it {what}',
                     position=part.start + found.place + 1,
                     hint="Bind and execute it by the protocol, which prepared it.",
                 )
@@ -198,6 +205,9 @@ class ExtendedQuery:
         elif isinstance(statement, DropModel):
             text = self._with_text(message, _drop_text(statement))
             self._send_parse(message, text, PreparedCommand(statement), lambda _: 1)
+        elif isinstance(statement, EvaluateModel):
+            text = self._with_text(message, RESULT_SQL)
+            self._send_parse(message, text, PreparedEvaluation(statement), lambda _: 1)
 
     async def _parse_scored(self, message: Parse, query: PredictQuery) -> None:
         prepared = await self._plan(query, message.parameter_types)
@@ -248,8 +258,12 @@ class ExtendedQuery:
             self._watch()
             self._relay(t.BIND, body)
             return None
-        if isinstance(prepared, PreparedCommand):
-            self._ours.portals[message.portal] = prepared
+        if isinstance(prepared, PreparedCommand | PreparedEvaluation):
+            self._ours.portals[message.portal] = (
+                prepared
+                if isinstance(prepared, PreparedCommand)
+                else BoundEvaluation(prepared.statement)
+            )
             self._send_bind(frame(t.BIND, body), BindReply(message.portal, self._ours.unanswered))
             return None
         if self._is_current(prepared):
@@ -376,6 +390,8 @@ class ExtendedQuery:
             count_command(self._services, bound.statement)
             self._session.models_changed = True
             self._session.send(frame(t.EXECUTE, body), RetaggedExecution(DROP_TAG))
+        elif isinstance(bound, BoundEvaluation) and not bound.is_begun:
+            return self._evaluate_model(bound, body)
         else:
             self._relay(t.EXECUTE, body)
         return None
@@ -393,6 +409,22 @@ class ExtendedQuery:
             session.fail(error)
             return
         session.tell(command_complete(CREATE_TAG))
+
+    async def _evaluate_model(self, bound: BoundEvaluation, body: bytes) -> None:
+        """Evaluate, then let the upstream run the portal: its rows are the result."""
+        session = self._session
+        if session.replies.skipping:
+            return
+        bound.is_begun = True
+        count_command(self._services, bound.statement)
+        try:
+            await evaluate_model(session, self._services, self._registry, bound.statement, 0)
+        except AlreadyAnswered:
+            return
+        except ProxyError as error:
+            session.fail(error)
+            return
+        self._relay(t.EXECUTE, body)
 
     def _close(self, body: bytes) -> None:
         target, name = target_and_name(body)

@@ -1,7 +1,8 @@
 """What a session with statements of ours brings along on the express lane, and what it brings back.
 
 Owns the passage from prepared statements to passages of the lane's: only Binds of the unnamed
-portal with formats that were seen before ride. Everything else of ours ends the ride.
+portal with formats that were seen before ride, and only of linear models. Everything else of ours
+ends the ride.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def unpack(ours: OurStatements, handed: HandedBack) -> None:
 
 
 def passage(
-    name: bytes, wanted: tuple[int, ...], bound: BoundScores, count_statements: Count
+    name: bytes,
+    wanted: tuple[int, ...],
+    bound: BoundScores,
+    count_statements: Count,
 ) -> Passage:
     """Return the passage of the unnamed portal, bound to a statement with the formats `wanted`."""
 
@@ -92,7 +96,7 @@ def passage(
 
 def _passages(name: bytes, prepared: PreparedScores, count_statements: Count) -> Iterator[Passage]:
     for (portal, wanted), bound in prepared.bound.items():
-        if portal == UNNAMED:
+        if portal == UNNAMED and bound.rows.program is not None:
             yield passage(name, wanted, bound, count_statements)
 
 

@@ -66,7 +66,11 @@ class FoundModels:
 
     def model(self, reference: ModelReference) -> Model:
         """Return what scores."""
-        return self._found[reference.name, reference.version].model
+        return self.found(reference).model
+
+    def found(self, reference: ModelReference) -> FoundModel:
+        """Return all that was found of a model."""
+        return self._found[reference.name, reference.version]
 
 
 async def find_models(

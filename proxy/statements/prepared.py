@@ -14,7 +14,7 @@ from proxy.protocol.messages import PORTAL, SYNC_FRAME, Execute, describe
 from proxy.protocol.replies import Reply
 from proxy.registry.catalog import Models
 from proxy.rewrite.plan import PredictQuery
-from proxy.rewrite.statements import CreateModel, DropModel
+from proxy.rewrite.statements import CreateModel, DropModel, EvaluateModel
 from proxy.statements.planning import PlannedQuery
 from proxy.statements.replies import BindReply, ScoredDescription, ScoredExecution
 from proxy.statements.scoring import ScoredRows, ScoredStatement
@@ -47,6 +47,21 @@ class PreparedCommand:
     """A prepared CREATE MODEL or DROP MODEL."""
 
     statement: CreateModel | DropModel
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedEvaluation:
+    """A prepared EVALUATE MODEL."""
+
+    statement: EvaluateModel
+
+
+@dataclass(slots=True)
+class BoundEvaluation:
+    """A portal of an EVALUATE MODEL; once it `is_begun` the upstream has its rows."""
+
+    statement: EvaluateModel
+    is_begun: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +105,8 @@ class BoundScores:
         return cls(formats, codec, rows, binding, description, execution, usual)
 
 
-Prepared = PreparedScores | PreparedCommand
-Bound = BoundScores | PreparedCommand
+Prepared = PreparedScores | PreparedCommand | PreparedEvaluation
+Bound = BoundScores | PreparedCommand | BoundEvaluation
 
 
 @dataclass(slots=True)

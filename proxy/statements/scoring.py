@@ -11,7 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from proxy.engine.linear_predictor import LinearScorer
 from proxy.engine.model import Model
+from proxy.engine.scorers import Scorer
 from proxy.kernels.linear import NOT_GIVEN
 from proxy.metrics.instruments import Count, Labelled
 from proxy.protocol.messages import FieldDescription, RowDescription
@@ -46,7 +48,7 @@ class Score:
             else:
                 sources += range(hidden.slices[index].start, hidden.slices[index].stop)
                 recodings += [hidden.codes_for(index, feature.categories)] * feature.width
-        self.scorer = model.scorer(sources, recodings, column.output, column.class_index)
+        self.scorer: Scorer = model.scorer(sources, recodings, column.output, column.class_index)
 
     def of(self, values: Matrix) -> NDArray[np.float64]:
         """Return the score of each row: a float8, or a place in the model's classes."""
@@ -202,9 +204,13 @@ class ScoredRows:
         self._program: RowProgram | None = None
 
     @property
-    def program(self) -> RowProgram:
-        """The same for the express lane."""
+    def program(self) -> RowProgram | None:
+        """The same for the express lane; None: some model is not one that it can score."""
         if self._program is None:
+            scorers = [self._scores[number].scorer for number in self._splicer.order]
+            linear = tuple(scorer for scorer in scorers if isinstance(scorer, LinearScorer))
+            if len(linear) < len(scorers):
+                return None
             decoder, splicer = self._decoder, self._splicer
             self._program = RowProgram(
                 n_visible=decoder.n_visible,
@@ -218,7 +224,7 @@ class ScoredRows:
                 slots_size=splicer.slots_size,
                 label_offsets=splicer.label_offsets,
                 labels=splicer.labels,
-                scorers=tuple(self._scores[number].scorer for number in splicer.order),
+                scorers=linear,
             )
         return self._program
 

@@ -21,17 +21,22 @@ from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
-from proxy.engine import artifact, training
+from proxy.engine import artifact, evaluation_run, training
+from proxy.engine.columns import Dataset
 from proxy.errors import ProxyError
 from proxy.workers.buffers import attach
 from proxy.workers.frames import (
     LENGTH,
+    Evaluated,
+    Evaluation,
     Failed,
     Job,
     ModelDescription,
     Progress,
     Ready,
+    SharedRows,
     Trained,
+    Training,
     decode_job,
     encode,
 )
@@ -44,7 +49,8 @@ NICENESS = 5
 OOM_SCORE = "500"
 PROGRESS_INTERVAL_S = 0.05
 
-Train = Callable[[Job, int, Callable[[Progress], None]], tuple[ModelDescription, bytes]]
+Report = Callable[[Progress], None]
+Train = Callable[[Training, int, Report, bytes], tuple[ModelDescription, bytes]]
 
 
 def main(descriptor: str, parent: str) -> None:
@@ -60,15 +66,24 @@ def serve(connection: socket.socket, work: Train) -> None:
     with suppress(ConnectionError):
         while (received := _receive(connection)) is not None:
             job, shared = received
-            _answer(connection, work, job, shared)
+            try:
+                _answer(connection, work, job, shared)
+            finally:
+                os.close(shared)
 
 
 def train(
-    job: Job, shared: int, report: Callable[[Progress], None]
+    job: Training, shared: int, report: Report, earlier: bytes
 ) -> tuple[ModelDescription, bytes]:
-    """Have the engine do `job` on the dataset in the descriptor `shared`."""
-    dataset = attach(shared, job.shared_size_bytes, job.dataset, job.extents)
-    with ThreadedMap(thread_count()) as parallel:
+    """Have the engine train on the dataset in the descriptor `shared`.
+
+    Parameters
+    ----------
+    earlier : the artefact of the model to learn on from; empty for none
+    """
+    dataset = _dataset(job.rows, shared)
+    most = job.parameters.get("parallel_workers") or thread_count()
+    with ThreadedMap(min(most, thread_count())) as parallel:
         result = training.train(
             job.algorithm,
             job.parameters,
@@ -82,6 +97,7 @@ def train(
                 )
             ),
             parallel,
+            earlier=artifact.load(earlier) if earlier else None,
         )
     model = result.model
     artefact = artifact.dump(model)
@@ -95,10 +111,12 @@ def train(
         target=model.target_name,
         target_type=model.target_type,
         terms=[asdict(term) for term in model.describe()],
+        importances=[asdict(importance) for importance in result.importances],
         metrics=dict(result.metrics),
         n_samples=result.n_samples,
         n_train=result.n_train,
         n_holdout=result.n_holdout,
+        notices=list(result.notices),
         warnings=list(result.warnings),
         format_version=artifact.FORMAT_VERSION,
         artefact_sha256=hashlib.sha256(artefact).hexdigest(),
@@ -106,27 +124,42 @@ def train(
     return description, artefact
 
 
+def evaluate(artefact: bytes, rows: SharedRows, shared: int) -> Evaluated:
+    """Have the engine measure a model on the dataset in the descriptor `shared`."""
+    model, dataset = artifact.load(artefact), _dataset(rows, shared)
+    with ThreadedMap(thread_count()) as parallel:
+        result = evaluation_run.evaluate(model, dataset, parallel)
+    return Evaluated(metrics=result.metrics, notices=list(result.notices))
+
+
+def _dataset(rows: SharedRows, shared: int) -> Dataset:
+    return attach(shared, rows.size_bytes, rows.description, rows.extents)
+
+
 def _answer(connection: socket.socket, work: Train, job: Job, shared: int) -> None:
+    """Do the job; an error is an answer too."""
+    # It follows, whatever becomes of the job.
+    payload = _receive_exactly(connection, job.payload_size_bytes)
+    artefact = b""
+    answer: Evaluated | Trained | Failed
     try:
-        description, artefact = work(job, shared, Reporter(connection))
+        if isinstance(job, Evaluation):
+            answer = evaluate(payload, job.rows, shared)
+        else:
+            description, artefact = work(job, shared, Reporter(connection), payload)
+            answer = Trained(description=description, payload_size_bytes=len(artefact))
     except ProxyError as error:
-        connection.sendall(encode(_failed(error)))
+        answer = _failed(error)
     except MemoryError:
-        connection.sendall(encode(Failed(sqlstate="53200", message="out of memory in training")))
+        answer = Failed(sqlstate="53200", message="out of memory in training")
     except ConnectionError:
         raise  # the parent is gone
     except Exception as error:  # noqa: BLE001  # whatever it is, the client hears of it
         traceback.print_exc()
         detail = f"{type(error).__name__}: {error}"
-        connection.sendall(
-            encode(Failed(sqlstate="XX000", message="training failed", detail=detail))
-        )
-    else:
-        header = Trained(description=description, payload_size_bytes=len(artefact))
-        connection.sendall(encode(header))
-        connection.sendall(artefact)
-    finally:
-        os.close(shared)
+        answer = Failed(sqlstate="XX000", message="training failed", detail=detail)
+    connection.sendall(encode(answer))
+    connection.sendall(artefact)
 
 
 def _failed(error: ProxyError) -> Failed:

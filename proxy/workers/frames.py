@@ -5,11 +5,12 @@
 
     parent                              child
                             <- Ready    imports are done
-    Job, with one descriptor ->
+    Training or Evaluation, with one descriptor ->
                             <- Progress, any number of times
-                            <- Trained, with the artefact as its payload; or Failed
+                            <- Trained, with the artefact as its payload; Evaluated; or Failed
 
-The descriptor of the shared dataset travels beside the first byte of its Job (SCM_RIGHTS).
+The descriptor of the shared dataset travels beside the first byte of its job (SCM_RIGHTS). The
+artefact to evaluate is the payload of its Evaluation.
 """
 
 from __future__ import annotations
@@ -27,21 +28,38 @@ class Ready(Struct, frozen=True, tag=True):
     """The child may be given a job."""
 
 
-class Job(Struct, frozen=True, tag=True, kw_only=True):
-    """Train this.
+class SharedRows(Struct, frozen=True, kw_only=True):
+    """Where the dataset of a job is.
 
     Attributes
     ----------
-    dataset : the description that `Dataset.to_buffers` returned
+    description : what `Dataset.to_buffers` returned
     extents : (offset, length) in bytes of each of its arrays in the shared memory
-    shared_size_bytes : of the shared memory
+    size_bytes : of the shared memory
     """
+
+    description: dict[str, Any]
+    extents: list[tuple[int, int]]
+    size_bytes: int
+
+
+class Training(Struct, frozen=True, tag=True, kw_only=True):
+    """Train this; from the model whose artefact follows on, if one does."""
 
     algorithm: str
     parameters: dict[str, Any]
-    dataset: dict[str, Any]
-    extents: list[tuple[int, int]]
-    shared_size_bytes: int
+    rows: SharedRows
+    payload_size_bytes: int = 0
+
+
+class Evaluation(Struct, frozen=True, tag=True, kw_only=True):
+    """Measure the model whose artefact follows on these rows."""
+
+    rows: SharedRows
+    payload_size_bytes: int
+
+
+Job = Training | Evaluation
 
 
 class Progress(Struct, frozen=True, tag=True, kw_only=True):
@@ -60,9 +78,10 @@ class ModelDescription(Struct, frozen=True, kw_only=True):
     ----------
     parameters : with their defaults filled in
     features, terms : `engine.columns.InputFeature` and `engine.model.ModelTerm`, as objects
+    importances : `engine.model.Importance`, as objects, one for each feature
     metrics : of the n_holdout rows
     n_samples : rows that the stored model was fitted on
-    warnings : for the person who trains
+    notices, warnings : for the person who trains
     """
 
     algorithm: str
@@ -74,10 +93,12 @@ class ModelDescription(Struct, frozen=True, kw_only=True):
     target: str | None
     target_type: str | None
     terms: list[dict[str, Any]]
+    importances: list[dict[str, Any]]
     metrics: dict[str, Any]
     n_samples: int
     n_train: int
     n_holdout: int
+    notices: list[str]
     warnings: list[str]
     format_version: int
     artefact_sha256: str
@@ -90,6 +111,19 @@ class Trained(Struct, frozen=True, tag=True, kw_only=True):
     payload_size_bytes: int
 
 
+class Evaluated(Struct, frozen=True, tag=True, kw_only=True):
+    """The model is measured.
+
+    Attributes
+    ----------
+    metrics : by name, in the order in which they are shown
+    notices : for the person who asked
+    """
+
+    metrics: dict[str, Any]
+    notices: list[str]
+
+
 class Failed(Struct, frozen=True, tag=True, kw_only=True):
     """The job cannot be done; the child is ready for another."""
 
@@ -99,10 +133,10 @@ class Failed(Struct, frozen=True, tag=True, kw_only=True):
     hint: str | None = None
 
 
-Answer = Ready | Progress | Trained | Failed
+Answer = Ready | Progress | Trained | Evaluated | Failed
 
 _answers: msgspec.json.Decoder[Answer] = msgspec.json.Decoder(Answer)
-_jobs = msgspec.json.Decoder(Job)
+_jobs: msgspec.json.Decoder[Job] = msgspec.json.Decoder(Job)
 
 
 def encode(header: Job | Answer) -> bytes:

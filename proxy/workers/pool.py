@@ -9,15 +9,24 @@ killed, which also is how a job is cancelled.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from proxy.engine.columns import Dataset
 from proxy.errors import AdminShutdownError, ProxyError
 from proxy.workers.buffers import SharedDataset, share
-from proxy.workers.frames import Job, ModelDescription, Progress
+from proxy.workers.frames import (
+    Evaluated,
+    Evaluation,
+    ModelDescription,
+    Progress,
+    SharedRows,
+    Training,
+)
 from proxy.workers.process import TrainingFailed, TrainingProcess
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +66,51 @@ class TrainingPool:
         parameters: Mapping[str, Any],
         dataset: Dataset,
         on_progress: Callable[[Progress], None],
+        *,
+        earlier: bytes = b"",
     ) -> TrainedArtifact:
         """Train in a child; `on_progress` is called on the event loop.
 
         Cancelling kills the child at once, and another is started in the background.
+
+        Parameters
+        ----------
+        earlier : the artefact of the model to learn on from; empty for none
 
         Raises
         ------
         ProxyError
             Whatever the engine raised; or 53200, 58000 where the child did not survive.
         """
-        async with self._slots:
-            self._busy += 1
-            try:
-                shared = await _share(dataset)
-                try:
-                    return await self._run(_job(algorithm, parameters, shared), shared, on_progress)
-                finally:
-                    shared.close()
-            finally:
-                self._busy -= 1
-                self._keep_one_ready()
+
+        def train(
+            process: TrainingProcess, shared: SharedDataset
+        ) -> Awaitable[tuple[ModelDescription, bytes]]:
+            job = Training(
+                algorithm=algorithm,
+                parameters=dict(parameters),
+                rows=_rows_of(shared),
+                payload_size_bytes=len(earlier),
+            )
+            return process.train(job, earlier, shared, on_progress)
+
+        description, artefact = await self._in_a_child(dataset, train)
+        return TrainedArtifact(artefact, description)
+
+    async def evaluate(self, artefact: bytes, dataset: Dataset) -> Evaluated:
+        """Measure a model in a child; as `train`.
+
+        Raises
+        ------
+        ProxyError
+            As in `train`.
+        """
+
+        def evaluate(process: TrainingProcess, shared: SharedDataset) -> Awaitable[Evaluated]:
+            job = Evaluation(rows=_rows_of(shared), payload_size_bytes=len(artefact))
+            return process.evaluate(job, artefact, shared)
+
+        return await self._in_a_child(dataset, evaluate)
 
     async def close(self) -> None:
         """Kill every child, jobs or not, and wait until they are gone."""
@@ -87,12 +120,31 @@ class TrainingPool:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
+    async def _in_a_child(
+        self,
+        dataset: Dataset,
+        work: Callable[[TrainingProcess, SharedDataset], Awaitable[Result]],
+    ) -> Result:
+        async with self._slots:
+            self._busy += 1
+            try:
+                shared = await _share(dataset)
+                try:
+                    return await self._run(shared, work)
+                finally:
+                    shared.close()
+            finally:
+                self._busy -= 1
+                self._keep_one_ready()
+
     async def _run(
-        self, job: Job, shared: SharedDataset, on_progress: Callable[[Progress], None]
-    ) -> TrainedArtifact:
+        self,
+        shared: SharedDataset,
+        work: Callable[[TrainingProcess, SharedDataset], Awaitable[Result]],
+    ) -> Result:
         process = await self._take()
         try:
-            description, artefact = await process.train(job, shared, on_progress)
+            result = await work(process, shared)
         except TrainingFailed as failure:
             self._idle.put_nowait(process)
             raise failure.error from None
@@ -100,7 +152,7 @@ class TrainingPool:
             self._end(process)
             raise
         self._idle.put_nowait(process)
-        return TrainedArtifact(artefact, description)
+        return result
 
     async def _take(self) -> TrainingProcess:
         while True:
@@ -160,13 +212,9 @@ class TrainingPool:
         task.add_done_callback(self._tasks.discard)
 
 
-def _job(algorithm: str, parameters: Mapping[str, Any], shared: SharedDataset) -> Job:
-    return Job(
-        algorithm=algorithm,
-        parameters=dict(parameters),
-        dataset=shared.description,
-        extents=shared.extents,
-        shared_size_bytes=shared.size_bytes,
+def _rows_of(shared: SharedDataset) -> SharedRows:
+    return SharedRows(
+        description=shared.description, extents=shared.extents, size_bytes=shared.size_bytes
     )
 
 

@@ -22,12 +22,15 @@ from proxy.workers.buffers import SharedDataset
 from proxy.workers.frames import (
     LENGTH,
     Answer,
+    Evaluated,
+    Evaluation,
     Failed,
     Job,
     ModelDescription,
     Progress,
     Ready,
     Trained,
+    Training,
     decode_answer,
     encode,
 )
@@ -46,7 +49,8 @@ main(*sys.argv[1:])
 """
 OUT_OF_MEMORY = "53200"
 SYSTEM_ERROR = "58000"
-LAST_WORDS_S = 2.0
+LAST_WORDS_S = 10.0
+"""An interpreter with this many libraries takes a while to end on a busy machine."""
 
 ERROR_CLASSES = {ProxyError.sqlstate: ProxyError} | {
     error.sqlstate: error for error in reversed(ProxyError.__subclasses__())
@@ -118,9 +122,15 @@ class TrainingProcess:
             raise ProxyError("training process answers before it is asked")
 
     async def train(
-        self, job: Job, shared: SharedDataset, on_progress: Callable[[Progress], None]
+        self,
+        job: Training,
+        earlier: bytes,
+        shared: SharedDataset,
+        on_progress: Callable[[Progress], None],
     ) -> tuple[ModelDescription, bytes]:
-        """Have the child do `job`; return what it learned and the artefact.
+        """Have the child train, on from the model in `earlier` if that is not empty.
+
+        Returns what it learned and the artefact.
 
         Raises
         ------
@@ -131,19 +141,37 @@ class TrainingProcess:
         ProxyError
             53200 or 58000: the child is gone.
         """
-        await self._send(job, shared.descriptor)
+        await self._send(job, earlier, shared.descriptor)
+        answer = await self._outcome(on_progress)
+        if not isinstance(answer, Trained):
+            raise _unasked(answer)
+        artefact = await self._receive_exactly(answer.payload_size_bytes)
+        return answer.description, bytes(artefact)
+
+    async def evaluate(self, job: Evaluation, artefact: bytes, shared: SharedDataset) -> Evaluated:
+        """Have the child measure the model in `artefact`.
+
+        Raises
+        ------
+        TrainingFailed, AdminShutdownError, ProxyError
+            As in `train`.
+        """
+        await self._send(job, artefact, shared.descriptor)
+        answer = await self._outcome(lambda _: None)
+        if not isinstance(answer, Evaluated):
+            raise _unasked(answer)
+        return answer
+
+    async def _outcome(self, on_progress: Callable[[Progress], None]) -> Answer:
         while True:
             answer = await self._receive()
             match answer:
                 case Progress():
                     on_progress(answer)
-                case Trained():
-                    artefact = await self._receive_exactly(answer.payload_size_bytes)
-                    return answer.description, bytes(artefact)
                 case Failed():
                     raise TrainingFailed(rebuild(answer))
-                case Ready():
-                    raise ProxyError("training process is ready twice")
+                case _:
+                    return answer
 
     def kill(self) -> None:
         """End the child now, whatever it is doing."""
@@ -156,13 +184,14 @@ class TrainingProcess:
         await self._process.wait()
         self._connection.close()
 
-    async def _send(self, job: Job, descriptor: int) -> None:
+    async def _send(self, job: Job, payload: bytes, descriptor: int) -> None:
         frame = encode(job)
         try:
             # The buffer of an idle connection is empty: the first bytes go out without waiting.
             sent = socket.send_fds(self._connection, [frame[: LENGTH.size]], [descriptor])
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(self._connection, memoryview(frame)[sent:])
+            await loop.sock_sendall(self._connection, payload)
         except ConnectionError:
             raise await self._crash() from None
 
@@ -221,6 +250,10 @@ def rebuild(failure: Failed) -> ProxyError:
     return error_class(
         failure.message, detail=failure.detail, hint=failure.hint, sqlstate=failure.sqlstate
     )
+
+
+def _unasked(answer: Answer) -> ProxyError:
+    return ProxyError(f"training process answers {type(answer).__name__}")
 
 
 def _environment() -> dict[str, str]:

@@ -191,6 +191,38 @@ def test_describe_model(client: psycopg.Connection, homes: None) -> None:
         client.execute("DESCRIBE MODEL described:2.0")
 
 
+def test_describe_model_tells_what_matters(client: psycopg.Connection, homes: None) -> None:
+    """The features are there, the most important first, as the registry has them."""
+    client.execute(create("weighed", "SELECT a, b, id % 3 AS c, price AS target FROM homes"))
+    rows = client.execute("DESCRIBE MODEL weighed").fetchall()
+    importances = [row[1:] for row in rows if row[0] == "importance"]
+    assert [name for name, _, _ in importances] == ["a", "b", "c"]
+    values = [float(value) for _, value, _ in importances]
+    assert values == sorted(values, reverse=True)
+    assert values[0] > 0
+    assert importances[0][2] == f"permutation {values[0]:.3f}"
+    sql = "SELECT importances FROM ml_models WHERE model_name = 'weighed'"
+    kept = client.execute(sql).fetchone()
+    assert kept is not None
+    assert {each["feature"]: each["permutation"] for each in kept[0]} == pytest.approx(
+        {name: float(value) for name, value, _ in importances}
+    )
+
+
+def test_what_the_training_has_to_say(client: psycopg.Connection, homes: None) -> None:
+    """What was done without harm is a NOTICE, what may be a mistake a WARNING."""
+    told: list[tuple[str | None, str]] = []
+    client.add_notice_handler(lambda d: told.append((d.severity, d.message_primary or "")))
+    training = "SELECT a, 7 AS same, nullif(price, 3) AS target FROM homes WHERE id <= 500"
+    client.execute(create("talkative", training))
+    assert any(severity == "NOTICE" and '"same"' in text for severity, text in told)
+    assert any(severity == "WARNING" and "no target" in text for severity, text in told)
+    told.clear()
+    client.execute("SET client_min_messages = warning")
+    client.execute(create("talkative", training))
+    assert {severity for severity, _ in told} == {"WARNING"}
+
+
 def test_user_s_own_table_is_not_hidden(cluster: postgres.Cluster, endpoint: Endpoint) -> None:
     """A table of the user's own called ml_models stays visible under that name."""
     with postgres.temporary_database(cluster, "own_names"):

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.engine.algorithms import ALGORITHMS, check_parameters
-from proxy.errors import InvalidParameterError, ProxyError, UnknownModelError, UnsupportedError
+from proxy.errors import InvalidParameterError, ProxyError, UnknownModelError
 
 EVERY_PARAMETER = [
     (algorithm, parameter)
@@ -75,13 +75,50 @@ def test_an_unknown_algorithm_names_its_nearest() -> None:
     assert caught.value.sqlstate == "42704"
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_planned_parameters_are_refused_unless_idle(name: str) -> None:
-    """`l1` is known; a model is never trained as if it had not been given."""
-    assert check_parameters(name, {"l1": 0})["l1"] == 0.0
-    with pytest.raises(UnsupportedError, match='"l1"') as caught:
-        check_parameters(name, {"l1": 0.5})
-    assert caught.value.sqlstate == "0A000"
+@pytest.mark.parametrize(
+    ("name", "key", "value", "estimate"),
+    [
+        ("random_forest", "n_trees", 1e9, "80 TB"),
+        ("polynomial_regression", "degree", 50, "7.54e+10 products"),
+        ("neural_network", "layers", [1_000_000, 1_000_000], "1e+12 weights, 4 TB"),
+        ("logistic_regression", "max_categories", 1_000_000, "8 TB"),
+    ],
+)
+def test_an_absurd_value_is_refused_with_what_it_would_need(
+    name: str, key: str, value: object, estimate: str
+) -> None:
+    """Before a row is read the DETAIL says how much it would be.
+
+    A million columns of a million rows of 8 bytes are 8 TB; C(60, 10) is 7.54e10.
+    """
+    with pytest.raises(InvalidParameterError, match=f'"{key}"') as caught:
+        check_parameters(name, {key: value})
+    assert estimate in caught.value.detail
+
+
+@pytest.mark.parametrize(
+    ("value", "is_right"),
+    [
+        ([784, 128.0, 10], True),
+        (None, True),
+        ([], False),
+        ([0, 3], False),
+        ([3, True], False),
+        ([3, "4"], False),
+        ([2.5], False),
+        (7, False),
+        ("7", False),
+    ],
+)
+def test_layers_are_a_list_of_whole_numbers(value: object, is_right: bool) -> None:
+    """Anything else is refused in the words for a list."""
+    if is_right:
+        checked = check_parameters("neural_network", {"layers": value})["layers"]
+        assert checked == value
+        return
+    with pytest.raises(InvalidParameterError) as caught:
+        check_parameters("neural_network", {"layers": value})
+    assert "a list of integers, at least 1 and at most 65536 or null" in caught.value.detail
 
 
 VALUES = st.recursive(

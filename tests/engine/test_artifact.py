@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,8 @@ from proxy.engine.columns import Column, Dataset, FeatureKind
 from proxy.engine.model import Model
 from proxy.errors import ArtifactError
 from tests.engine.estimator_checks import fit, mixed_dataset
+
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="module")
@@ -65,10 +68,16 @@ def test_an_unknown_format_version_is_refused(artifact: bytes) -> None:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"coef": np.zeros((3, 2))},
-        {"coef": np.zeros((3, 1), np.float32)},
-        {"intercept": np.array([0.0, np.nan, 0.0])},
-        {"flags": np.zeros((1, 2), np.uint8)},
+        {"predictor.coef": np.zeros((3, 2))},
+        {"predictor.coef": np.zeros((3, 1), np.float32)},
+        {"predictor.intercept": np.array([0.0, np.nan, 0.0])},
+        {"predictor": "trees"},
+        {"predictor": "pickle"},
+        {"encoders": np.zeros((1, 4), np.uint8)},
+        {"encoders": np.full((7, 4), 2, np.uint8)},
+        {"encoders": np.full((7, 4), 3, np.uint8)},
+        {"design_mean": np.zeros(3)},
+        {"preparation": {}},
         {"numbers": np.zeros((0, 3))},
         {"features": []},
         {"features": [{"name": "x"}]},
@@ -81,6 +90,15 @@ def test_parts_that_do_not_fit_are_refused(artifact: bytes, changes: dict) -> No
     """Arrays and description are checked against each other before anything is scored."""
     with pytest.raises(ArtifactError):
         load(rebuilt(artifact, **changes))
+
+
+@pytest.mark.parametrize("name", ["linear_regression", "logistic_regression"])
+def test_a_model_of_the_first_format_still_scores(name: str) -> None:
+    """Bytes that version 1 wrote give the predictions that version 1 made of them."""
+    model = load((DATA / f"{name}_format_1.safetensors").read_bytes())
+    with np.load(DATA / f"{name}_format_1.npz") as kept:
+        np.testing.assert_array_equal(model.predict(kept["raw"]), kept["predicted"])
+    assert load(dump(model)).features == model.features
 
 
 @given(st.binary(max_size=200))

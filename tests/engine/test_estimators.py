@@ -1,21 +1,14 @@
-"""Every check of `estimator_checks` over every algorithm, with two classes and with more."""
+"""Every check of `estimator_checks` over every algorithm, with each of its tasks."""
 
 from __future__ import annotations
 
 import pytest
 
-from proxy.engine.algorithms import ALGORITHMS
-from tests.engine.estimator_checks import CHECKS, Check
-
-CASES = [
-    (name, n_classes)
-    for name, spec in ALGORITHMS.items()
-    for n_classes in ((2,) if spec.task == "regression" else (2, 4))
-]
+from tests.engine.estimator_checks import CASES, CHECKS, Case, Check
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
-@pytest.mark.parametrize(("name", "n_classes"), CASES)
-def test_check(check: Check, name: str, n_classes: int) -> None:
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_check(check: Check, case: Case) -> None:
     """Each algorithm does what every algorithm must."""
-    check(name, n_classes)
+    check(case)

@@ -15,6 +15,7 @@ from proxy.engine.solvers import (
     Objective,
     minimise_lbfgs,
     minimise_newton,
+    minimise_owlqn,
     solve_symmetric,
 )
 
@@ -174,3 +175,36 @@ def test_log_loss_of_enormous_scores_is_finite() -> None:
     assert np.isfinite(there.loss)
     assert np.isfinite(there.gradient).all()
     assert np.isfinite(there.hessian).all()
+
+
+def test_owlqn_finds_the_minimum() -> None:
+    """Under a penalty of 6, coordinates whose slope at 0 is less are 0, others where it is 6."""
+    found = minimise_owlqn(
+        Quartic(), np.full(6, 6.0), np.full(6, -50.0), tol=1e-10, max_iterations=500
+    )
+    assert found.converged
+    assert found.parameters[:2].tolist() == [0.0, 0.0]
+    d = np.arange(2, 6) - found.parameters[2:]
+    np.testing.assert_allclose(4 * d**3 + 2 * d, 6.0, rtol=1e-9)
+
+
+def test_owlqn_without_a_penalty_is_lbfgs() -> None:
+    """Coordinates with a penalty of 0 go through 0 freely."""
+    found = minimise_owlqn(Quartic(), np.zeros(6), np.full(6, -50.0), tol=1e-10, max_iterations=500)
+    assert found.converged
+    np.testing.assert_allclose(found.parameters, np.arange(6), atol=1e-9)
+
+
+def test_owlqn_says_that_it_ran_out() -> None:
+    """A solution short of the tolerance does not claim to have converged."""
+    found = minimise_owlqn(
+        Quartic(), np.full(6, 6.0), np.full(6, -50.0), tol=1e-10, max_iterations=2
+    )
+    assert (found.n_iter, found.converged) == (2, False)
+
+
+def test_newton_keeps_its_last_hessian() -> None:
+    """The solution carries the curvature at the minimum, to within its last short step."""
+    solution = minimise_newton(Quartic(), np.full(3, 50.0), tol=1e-10, max_iterations=99)
+    np.testing.assert_allclose(solution.hessian, 2.0 * np.eye(3), atol=1e-6)
+    assert 0.0 < solution.last_step < 1e-3

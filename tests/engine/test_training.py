@@ -87,7 +87,9 @@ def test_a_regression_on_text_and_nulls_is_scikit_learns(l2: float) -> None:
     result = fit("linear_regression", dataset, l2=l2)
     predicted = result.model.predict(raw_of(result, dataset))
     np.testing.assert_allclose(predicted, theirs.predict(objects), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(result.model.coef[0], theirs[-1].coef_, rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(
+        result.model.predictor.coef[0], theirs[-1].coef_, rtol=1e-6, atol=1e-6
+    )
     assert result.warnings == ()
 
 
@@ -110,18 +112,20 @@ def test_real_data_gives_scikit_learns_coefficients() -> None:
     """Diabetes, breast cancer and iris: the stored model is the fit on all rows."""
     X, y = load_diabetes(return_X_y=True)
     ours = fit("linear_regression", table(X, y)).model
-    np.testing.assert_allclose(ours.coef[0], LinearRegression().fit(X, y).coef_, rtol=1e-6)
+    np.testing.assert_allclose(
+        ours.predictor.coef[0], LinearRegression().fit(X, y).coef_, rtol=1e-6
+    )
     X, y = load_breast_cancer(return_X_y=True)
     ours = fit("logistic_regression", table(X, y)).model
     theirs = LogisticRegression(**NEWTON).fit(X, y)
-    np.testing.assert_allclose(ours.coef, theirs.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.predictor.coef, theirs.coef_, rtol=1e-6, atol=1e-8)
     np.testing.assert_allclose(
         ours.predict(np.ascontiguousarray(X)), theirs.predict_proba(X)[:, 1], atol=1e-8
     )
     X, y = load_iris(return_X_y=True)
     ours = fit("logistic_regression", table(X, y)).model
     theirs = LogisticRegression(**NEWTON).fit(X, y)
-    np.testing.assert_allclose(ours.coef, theirs.coef_, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(ours.predictor.coef, theirs.coef_, rtol=1e-6, atol=1e-8)
     assert ours.predict(X).tolist() == theirs.predict(X).tolist()
 
 
@@ -159,15 +163,17 @@ def test_rows_without_a_target_are_left_out() -> None:
     target = Column("y", FeatureKind.NUMBER, "double precision", y[~holes])
     holed = fit("linear_regression", Dataset(dataset.features, with_holes, len(y)))
     clean = fit("linear_regression", Dataset(kept, target, int((~holes).sum())))
-    np.testing.assert_allclose(holed.model.coef, clean.model.coef, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        holed.model.predictor.coef, clean.model.predictor.coef, rtol=1e-9, atol=1e-12
+    )
     assert holed.metrics == pytest.approx(clean.metrics)
     assert holed.warnings == (f"{holes.sum()} rows have no target and are left out",)
 
 
 def test_dependent_columns_are_mentioned() -> None:
-    """Doubled columns are fitted with a notice; one-hot coding's own dependence is none."""
+    """A sum of columns is fitted with a warning; one-hot coding's own dependence is none."""
     X, y = load_diabetes(return_X_y=True)
-    result = fit("linear_regression", table(np.hstack([X, X[:, :1]]), y))
+    result = fit("linear_regression", table(np.hstack([X, X[:, :1] + X[:, 1:2]]), y))
     assert any("linearly dependent" in warning for warning in result.warnings)
 
 
@@ -231,7 +237,7 @@ def test_describe_names_every_coefficient() -> None:
         + terms["city", "rome"].coefficient
         + terms["plan", "pro"].coefficient
     )
-    assert len(terms) == result.model.coef.size + 1
+    assert len(terms) == result.model.predictor.coef.size + 1
 
 
 def test_describe_names_the_class_of_each_coefficient() -> None:

@@ -46,6 +46,7 @@ def record(name: str = "churn", artefact: bytes = b"bytes", **changes: object) -
             {"name": "país", "kind": "category", "sql_type": "text", "categories": ["es", "pt"]},
         ],
         "terms": [],
+        "importances": [],
         "metrics": {"accuracy": 0.875, "auc": 0.9375, "f1": None, "confusion_matrix": [[1]]},
         "query": "SELECT tenure, país, plan AS target FROM clientes",
         "training_rows": 40,

@@ -129,3 +129,86 @@ async def test_describe_names_every_term(registry: Registry, connect: Connect) -
         ("plan is infrequent", "4", "class yes"),
         ("pixels[2]", "5", None),
     ]
+
+
+@pytest.mark.asyncio
+async def test_describe_orders_features_by_importance(registry: Registry, connect: Connect) -> None:
+    """The importance is the permutation's where it was measured; the detail names both."""
+    connection = connect()
+    importances = [
+        {"feature": "small", "impurity": 0.9, "permutation": -0.0004},
+        {"feature": "great", "impurity": 0.1, "permutation": 0.0456789},
+        {"feature": "split", "impurity": 0.5, "permutation": None},
+        {"feature": "shuffled", "impurity": None, "permutation": 0.01},
+        {"feature": "unknown", "impurity": None, "permutation": None},
+    ]
+    store(connection, importances=importances)
+    rows = connection.execute(queries.describe_model("churn")).fetchall()
+    assert [row[1:] for row in rows if row[0] == "importance"] == [
+        ("split", "0.5", "impurity 0.500"),
+        ("great", "0.0456789", "impurity 0.100, permutation 0.046"),
+        ("shuffled", "0.01", "permutation 0.010"),
+        ("small", "-0.0004", "impurity 0.900, permutation 0.000"),
+    ]
+    kept = connection.execute("SELECT importances FROM ml.ml_models").fetchall()
+    assert kept == [(importances,)]
+
+
+@pytest.mark.asyncio
+async def test_describe_writes_a_matrix_line_by_line(registry: Registry, connect: Connect) -> None:
+    """A confusion matrix has a line for each true class; a list is one line; NULL is none."""
+    connection = connect()
+    metrics = {
+        "auc": None,
+        "accuracy": 0.5,
+        "confusion_matrix": [[50, 3], [7, 40]],
+        "per_class": [0.25, 0.75],
+        "odd": {"a": 1},
+        "empty": [],
+    }
+    store(connection, metrics=metrics)
+    rows = connection.execute(queries.describe_model("churn")).fetchall()
+    assert [row[1:] for row in rows if row[0] == "held-out metric"] == [
+        ("accuracy", "0.5", None),
+        ("confusion_matrix", "50, 3", "rows of class basic, by predicted class"),
+        ("confusion_matrix", "7, 40", "rows of class größer ≥ 1"),
+        ("empty", "", None),
+        ("odd", '{"a": 1}', None),
+        ("per_class", "0.25, 0.75", None),
+    ]
+
+
+@pytest.mark.asyncio
+async def test_a_clustering_is_a_model_without_a_target(
+    registry: Registry, connect: Connect
+) -> None:
+    """It has clusters and metrics of its own rows; PREDICT's type is int4."""
+    connection = connect()
+    store(
+        connection,
+        "segments",
+        algorithm="kmeans",
+        task="clustering",
+        target=None,
+        target_type_oid=23,
+        classes=["0", "1", "2"],
+        metrics={"inertia": 12.5, "silhouette": 0.75},
+        holdout_rows=0,
+    )
+    rows = connection.execute(queries.describe_model("segments")).fetchall()
+    assert ("model", "clusters", "0, 1, 2", None) in rows
+    assert ("model", "held-out rows", "0", None) in rows
+    assert [row[:3] for row in rows if "metric" in row[0]] == [
+        ("metric", "inertia", "12.5"),
+        ("metric", "silhouette", "0.75"),
+    ]
+    assert not any(row[1] == "target" for row in rows)
+    columns = "SELECT target, inertia, silhouette, accuracy FROM ml.ml_models"
+    assert connection.execute(columns).fetchall() == [(None, 12.5, 0.75, None)]
+    assert len(connection.execute(queries.show_model("segments")).fetchall()) == 1
+    assert len(connection.execute(queries.show_models()).fetchall()) == 1
+    registry.mark_stale()
+    signature = (await registry.models()).resolve("segments", None)
+    assert signature.task == "clustering"
+    assert signature.target_type_sql == "pg_catalog.int4"
+    assert signature.classes == ("0", "1", "2")

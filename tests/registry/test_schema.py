@@ -52,6 +52,35 @@ async def test_newer_schema_is_refused(cluster: Cluster, registry: Registry, dat
     await newcomer.close()
 
 
+async def test_models_of_the_first_schema_come_along(
+    cluster: Cluster, database: str, connect: Connect, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A database with models of 0001 is brought up to date, and they go on as they were."""
+    known = schema.migrations()
+    monkeypatch.setattr(schema, "migrations", lambda: known[:1])
+    old = Registries(service_connector(cluster), artefact_budget_bytes=1)
+    await old.registry(database).models()
+    await old.close()
+    alice = connect(ROLES[0])
+    alice.execute("CREATE VIEW public.of_ours AS SELECT model_name, query FROM ml.ml_models")
+    store(alice, metrics={"accuracy": 0.5})  # 0001 passes over what it does not know
+    before = alice.execute("SELECT * FROM ml.show_model('churn')").fetchall()
+    monkeypatch.setattr(schema, "migrations", lambda: known)
+    new = Registries(service_connector(cluster), artefact_budget_bytes=1)
+    models = await new.registry(database).models()
+    assert [entry.version for entry in models] == ["1.0"]
+    after = alice.execute("SELECT * FROM ml.show_model('churn')").fetchall()
+    assert after == [(*before[0], None, None, [])]
+    assert alice.execute("SELECT count(*) FROM public.of_ours").fetchone() == (1,)
+    described = alice.execute(queries.describe_model("churn")).fetchall()
+    assert ("held-out metric", "accuracy", "0.5", None) in described
+    with pytest.raises(psycopg.errors.InsufficientPrivilege):
+        store(connect(ROLES[1]))
+    assert store(alice, importances=[{"feature": "tenure", "impurity": 1.0}]) == "2.0"
+    alice.execute(queries.drop_model("churn"))
+    await new.close()
+
+
 async def test_failed_migration_leaves_nothing(
     cluster: Cluster, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,11 +195,11 @@ async def test_every_function_fixes_its_search_path(
 ) -> None:
     """No function of ml looks names up where its caller says.
 
-    ml.vector, which is written into its caller's query, has every name in full instead.
+    Those that are written into their callers' queries have every name in full instead.
     """
     paths = cluster.rows(
         "SELECT DISTINCT proconfig FROM pg_proc"
-        " WHERE pronamespace = 'ml'::regnamespace AND proname <> 'vector'",
+        " WHERE pronamespace = 'ml'::regnamespace AND proname NOT IN ('vector', 'text_seconds')",
         database,
     )
     assert paths == [(["search_path=pg_catalog, pg_temp"],)]

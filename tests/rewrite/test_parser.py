@@ -17,6 +17,7 @@ from proxy.rewrite.statements import (
     CreateModel,
     DescribeModel,
     DropModel,
+    EvaluateModel,
     MLStatement,
     ModelReference,
     Parameter,
@@ -192,6 +193,7 @@ def test_short_statements(sql: str, expected: MLStatement) -> None:
         "ALTER TABLE model ADD a int",
         "CREATE MODEL_x y",
         "DESCRIBE model_x",
+        "EVALUATE model_x",
         "TABLE model",
         "-- CREATE MODEL x\nSELECT 1",
     ],
@@ -234,6 +236,12 @@ def test_ordinary_sql_is_not_ours(sql: str) -> None:
         ("SHOW MODELS please", "please"),
         ("SHOW MODEL", ""),
         ("DESCRIBE MODEL m:x", ":x"),
+        ("EVALUATE MODEL", ""),
+        ("EVALUATE MODEL m", ""),
+        ("EVALUATE MODEL m SELECT 1", "SELECT"),
+        ("EVALUATE MODEL m:2.0 AS", ""),
+        ("EVALUATE MODEL m AS DELETE FROM t", "DELETE"),
+        ("EVALUATE MODEL m(k: 1) AS SELECT 1", "(k"),
     ],
 )
 def test_wrong_statements_say_where(sql: str, at: str) -> None:
@@ -274,7 +282,6 @@ def test_nesting_has_a_limit() -> None:
     "sql",
     [
         "ALTER MODEL m RENAME TO n",
-        "EVALUATE MODEL m AS SELECT 1",
         "COMMENT ON MODEL m IS 'x'",
         "GRANT USAGE ON MODEL m TO bob",
         "revoke usage on model 'm' from bob",
@@ -290,9 +297,10 @@ def test_verbs_to_come_are_refused(sql: str) -> None:
     assert caught.value.position == 1
 
 
-def test_predict_in_a_training_query_is_refused() -> None:
+@pytest.mark.parametrize("verb", ["CREATE MODEL m USING kmeans", "EVALUATE MODEL m"])
+def test_predict_in_a_query_that_is_read_is_refused(verb: str) -> None:
     """The error points at the call."""
-    sql = "CREATE MODEL m USING kmeans AS SELECT PREDICT(other, *) FROM t"
+    sql = f"{verb} AS SELECT PREDICT(other, *) FROM t"
     with pytest.raises(UnsupportedError) as caught:
         parse(sql)
     assert caught.value.position == sql.index("PREDICT") + 1
@@ -309,11 +317,31 @@ def test_deep_queries_do_not_crash() -> None:
 
 
 def test_parameters_know_their_place() -> None:
-    """A parameter's position is its key's."""
+    """A parameter has the positions of its key and of its value."""
     sql = "CREATE MODEL m USING kmeans(k: 5, seed: 1) AS SELECT 1"
     statement = parse(sql)
     assert isinstance(statement, CreateModel)
-    assert statement.parameters[1] == Parameter("seed", 1, sql.index("seed") + 1)
+    place = sql.index("seed") + 1
+    assert statement.parameters[1] == Parameter("seed", 1, place, place + 6)
+
+
+@pytest.mark.parametrize(
+    ("model", "reference"),
+    [
+        ("Churn", ModelReference("churn", None, 16)),
+        ("churn:2", ModelReference("churn", "2.0", 16)),
+        ("'churn:2.0'", ModelReference("churn", "2.0", 16)),
+        ('"A b" : 3', ModelReference("A b", "3.0", 16)),
+    ],
+)
+def test_evaluate_names_a_model_and_a_query(model: str, reference: ModelReference) -> None:
+    """EVALUATE says which version, and where its query is, `default` quoted."""
+    sql = f"EVALUATE MODEL {model} AS SELECT a, default AS target FROM t;"
+    statement = parse(sql)
+    assert isinstance(statement, EvaluateModel)
+    assert statement.model == reference
+    assert statement.query_start == sql.index("SELECT")
+    assert statement.query_rewritten.text == 'SELECT a, "default" AS target FROM t'
 
 
 @given(st.text(max_size=40))

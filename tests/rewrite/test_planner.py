@@ -36,7 +36,7 @@ MODELS = {
     "churn": ("probability", ("no", "yes"), "pg_catalog.text", "binary", CHURN),
     "price": ("value", (), "pg_catalog.float8", "regression", CHURN),
     "species": ("label", ("a", "b", "c"), "pg_catalog.text", "multiclass", CHURN),
-    "segments": ("label", (), "pg_catalog.int4", "clustering", CHURN),
+    "segments": ("label", ("0", "1"), "pg_catalog.int4", "clustering", CHURN),
     "kinds": (
         "label", ("1", "2", "3"), "pg_catalog.int4", "multiclass",
         features(
@@ -326,7 +326,7 @@ def test_arguments_bind(arguments: str, expected: list[str | None]) -> None:
         ("SELECT PREDICT(churn, tenure, class => ^'yes') FROM t", "42883", ""),
         ("SELECT ^PREDICT_PROBA(price, *) FROM t", "42804", "PREDICT"),
         ("SELECT ^PREDICT_CLASS(price, *) FROM t", "42804", "PREDICT"),
-        ("SELECT ^PREDICT_PROBA(segments, *) FROM t", "42804", ""),
+        ("SELECT ^PREDICT_PROBA(segments, *) FROM t", "42804", "PREDICT gives its cluster"),
         ("SELECT 'é', PREDICT(churn, *, ^d) FROM t", "42883", ""),
     ],
 )
@@ -524,6 +524,7 @@ def test_any_text_has_an_outcome(a: str, b: str) -> None:
             'SELECT ml_models.version FROM t JOIN ml.ML_models ON true, ml."ml_models" x',
         ),
         ("TABLE ml_models", "TABLE ml.ml_models"),
+        ("SELECT pid FROM ML_training_progress", "SELECT pid FROM ml.ML_training_progress"),
         ("DELETE FROM ONLY ml_models", "DELETE FROM ONLY ml.ml_models"),
         ("UPDATE ml_models SET a = 1", "UPDATE ml.ml_models SET a = 1"),
         ("INSERT INTO ml_models SELECT 1", "INSERT INTO ml.ml_models SELECT 1"),
@@ -543,7 +544,8 @@ def test_state_relations_get_their_schema(sql: str, expected: str) -> None:
     """Each unqualified use of a state relation as a relation is qualified, and nothing else."""
     found = qualify_state_relations(sql, tokenize(sql))
     assert found is not None
-    assert (found.names, found.edited.text) == (("ml_models",), expected)
+    name = "ml_training_progress" if "pid" in sql else "ml_models"
+    assert (found.names, found.edited.text) == ((name,), expected)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import datetime as dt
 import math
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 import numpy as np
@@ -14,7 +14,12 @@ import psycopg
 import pytest
 
 from proxy.engine.columns import FeatureKind
-from proxy.errors import DatatypeMismatchError, ProxyError, UndefinedColumnError
+from proxy.errors import (
+    DatatypeMismatchError,
+    ModelSyntaxError,
+    ProxyError,
+    UndefinedColumnError,
+)
 from proxy.protocol import oids
 from proxy.registry.schema import migrations
 from proxy.rewrite.catalog import FeatureSignature
@@ -24,8 +29,10 @@ from proxy.rewrite.inputs import cast_around
 from proxy.rewrite.plan import Command
 from proxy.rewrite.planner import analyse
 from proxy.rewrite.statements import CreateModel
-from proxy.statements import training_query as module
-from proxy.statements.training_query import TrainingColumn, TrainingQuery, training_column
+from proxy.statements import fetched_columns as module
+from proxy.statements.fetched_columns import FetchedColumn, fetched_column
+from proxy.statements.fetched_query import FetchedQuery
+from proxy.statements.training_query import SampleWeight, clustering_query, training_query
 from tests.kernels.encoders import read_fields, read_float8, read_float8_array
 from tests.support.postgres import Cluster, temporary_database
 
@@ -139,12 +146,12 @@ def server(cluster: Cluster) -> Iterator[psycopg.Connection]:
         yield connection
 
 
-def query_of(server: psycopg.Connection, text: str) -> TrainingQuery:
+def query_of(server: psycopg.Connection, text: str) -> FetchedQuery:
     """Return the training query as CREATE MODEL makes it of the description."""
     description = server.execute(f"SELECT * FROM ({text}) AS q LIMIT 0").description
     assert description is not None
-    columns = [training_column(column.name, column.type_code) for column in description]
-    return TrainingQuery.of(columns, edited(text, []), 0)
+    columns = [fetched_column(column.name, column.type_code) for column in description]
+    return training_query(columns, edited(text, []), 0)
 
 
 def copied(server: psycopg.Connection, statement: str) -> list[bytes]:
@@ -153,7 +160,7 @@ def copied(server: psycopg.Connection, statement: str) -> list[bytes]:
         return [bytes(piece) for piece in copy]
 
 
-def read(pieces: Sequence[bytes], query: TrainingQuery) -> list[list[Value]]:
+def read(pieces: Sequence[bytes], query: FetchedQuery) -> list[list[Value]]:
     """Read a binary COPY the plain way."""
     stream = b"".join(pieces)
     assert stream.startswith(b"PGCOPY\n\xff\r\n\0" + bytes(8))
@@ -228,14 +235,14 @@ def test_scoring_reads_what_training_read(
 
 def test_names_of_types(server: psycopg.Connection) -> None:
     """Each type of the tables has format_type's name; each has a case above."""
-    tables = module._NUMBERS | module._TIMES | module._ARRAYS | module._TEXTS
+    tables = module._NUMBERS | module._TIMES | module._ARRAYS | module.TEXTS
     tables |= {oids.BOOL: "boolean"}
     rows = server.execute(
         "SELECT oid::int8, format_type(oid, NULL) FROM unnest(%s::oid[]) AS oid", [list(tables)]
     )
     assert dict(rows.fetchall()) == tables
     for type_oid, name in tables.items():
-        column = training_column("x", type_oid)
+        column = fetched_column("x", type_oid)
         assert (column.sql_type, column.type_oid) == (name, type_oid)
     shown = {case.sql_type.removesuffix("(5)") for case in CASES}
     assert set(tables.values()) <= shown
@@ -274,7 +281,7 @@ def test_a_comment_at_the_end(server: psycopg.Connection, end: str) -> None:
     """A query may end with a comment, and name its columns as it likes, twice too."""
     text = f'SELECT 1 AS "{{}}", 2 AS c0, 3 AS "a"" b", 4 AS target {end}'
     query = query_of(server, f"{text}\n")
-    query = TrainingQuery(query.columns, query.target, edited(text, []), 0)
+    query = replace(query, query=edited(text, []))
     rows = read(copied(server, query.copy(text_as_utf8=False)), query)
     assert rows == [[1.0, 2.0, 3.0, 4.0]]
 
@@ -317,8 +324,8 @@ def test_positions(server: psycopg.Connection, query: str, text_as_utf8: bool) -
     """An error within the query points at its place in the client's statement."""
     statement = f"CREATE MODEL m USING linear_regression (l2: 1) AS {query}"
     create = created(statement)
-    columns = [training_column("a", oids.TEXT), training_column("target", oids.INT4)]
-    training = TrainingQuery.of(columns, create.query_rewritten, create.query_start)
+    columns = [fetched_column("a", oids.TEXT), fetched_column("target", oids.INT4)]
+    training = training_query(columns, create.query_rewritten, create.query_start)
     server.execute('CREATE TEMP TABLE IF NOT EXISTS t (a int, "default" int)')
     with pytest.raises(psycopg.errors.UndefinedColumn) as caught:
         copied(server, training.copy(text_as_utf8=text_as_utf8))
@@ -329,8 +336,8 @@ def test_positions(server: psycopg.Connection, query: str, text_as_utf8: bool) -
 
 def test_a_position_outside_the_query() -> None:
     """A position in what the proxy put around the query points at its nearest end."""
-    query = TrainingQuery.of(
-        [training_column("a", oids.INT4), training_column("target", oids.INT4)],
+    query = training_query(
+        [fetched_column("a", oids.INT4), fetched_column("target", oids.INT4)],
         edited("SELECT 1", []),
         30,
     )
@@ -340,9 +347,9 @@ def test_a_position_outside_the_query() -> None:
 
 
 class TestTarget:
-    def of(self, *columns: tuple[str, int]) -> TrainingQuery:
-        made = [training_column(name, type_oid) for name, type_oid in columns]
-        return TrainingQuery.of(made, edited("SELECT 1", []), 20)
+    def of(self, *columns: tuple[str, int]) -> FetchedQuery:
+        made = [fetched_column(name, type_oid) for name, type_oid in columns]
+        return training_query(made, edited("SELECT 1", []), 20)
 
     @pytest.mark.parametrize(
         ("columns", "error", "sqlstate", "words"),
@@ -384,22 +391,98 @@ class TestTarget:
         """Labels are told in the target's own type, if the proxy can write its every form."""
         query = self.of(("a", 23), ("target", type_oid), ("b", 25))
         assert [column.name for column in query.columns] == ["a", "target", "b"]
+        assert query.target is not None
         target = query.columns[query.target]
         assert target.type_oid == told
-        assert target.expression == training_column("target", type_oid).expression
+        assert target.expression == fetched_column("target", type_oid).expression
         # the same type as a feature keeps its name
         assert self.of(("a", type_oid), ("target", 23)).columns[0].type_oid == type_oid
+
+
+class TestSampleWeight:
+    def of(self, weight: str, *columns: tuple[str, int]) -> FetchedQuery:
+        made = [fetched_column(name, type_oid) for name, type_oid in columns]
+        return training_query(
+            made, edited("SELECT 1", []), 40, sample_weight=SampleWeight(weight, 33)
+        )
+
+    def test_it_is_no_feature(self) -> None:
+        """The weight goes to the engine beside the features, as a number."""
+        query = self.of("w", ("a", oids.TEXT), ("w", oids.INT4), ("target", oids.BOOL))
+        values = [
+            ColumnValues(np.array([0, 0], np.int32), (b"x",)),
+            ColumnValues(np.array([1.0, 2.5])),
+            ColumnValues(np.array([0.0, 1.0])),
+        ]
+        dataset = query.dataset(values, 2)
+        assert [column.name for column in dataset.features] == ["a"]
+        assert dataset.target is not None
+        assert dataset.target.name == "target"
+        assert dataset.sample_weight is not None
+        assert dataset.sample_weight.kind is NUMBER
+        assert dataset.sample_weight.values.tolist() == [1.0, 2.5]
+
+    @pytest.mark.parametrize(
+        ("weight", "columns", "sqlstate", "words"),
+        [
+            ("wieght", [("a", 23), ("weight", 23), ("target", 23)], "42703", "weight"),
+            ("w", [("a", 23), ("w", oids.TEXT), ("target", 23)], "42804", "text"),
+            ("w", [("a", 23), ("w", oids.DATE), ("target", 23)], "42804", "date"),
+            ("w", [("a", 23), ("w", oids.FLOAT8_ARRAY), ("target", 23)], "42804", "[]"),
+            ("target", [("a", 23), ("target", 23)], "22023", "target"),
+        ],
+    )
+    def test_refused(
+        self, weight: str, columns: list[tuple[str, int]], sqlstate: str, words: str
+    ) -> None:
+        """A weight that is none is an error at its name in the statement."""
+        with pytest.raises(ProxyError) as caught:
+            self.of(weight, *columns)
+        error = caught.value
+        assert (error.sqlstate, error.position) == (sqlstate, 33)
+        assert words in f"{error.message} {error.hint}"
+
+    def test_it_may_not_be_all_there_is(self) -> None:
+        """A weight and a target alone give nothing to learn from, at the query's place."""
+        with pytest.raises(UndefinedColumnError, match="no feature column beside") as caught:
+            self.of("w", ("w", 23), ("target", 23))
+        assert caught.value.position == 41
+
+
+class TestClustering:
+    def of(
+        self, *columns: tuple[str, int], sample_weight: SampleWeight | None = None
+    ) -> FetchedQuery:
+        made = [fetched_column(name, type_oid) for name, type_oid in columns]
+        return clustering_query(
+            "segments", made, edited("SELECT 1", []), 40, sample_weight=sample_weight
+        )
+
+    def test_every_column_is_a_feature(self) -> None:
+        """Without a target all columns are features, but for the weight."""
+        query = self.of(("a", 23), ("w", 701), sample_weight=SampleWeight("w", 33))
+        dataset = query.dataset([ColumnValues(np.array([1.0])), ColumnValues(np.array([2.0]))], 1)
+        assert dataset.target is None
+        assert [column.name for column in dataset.features] == ["a"]
+        assert dataset.sample_weight is not None
+
+    def test_a_target_is_refused(self) -> None:
+        """A column called target is most likely a mistake: the error says what to do."""
+        with pytest.raises(ModelSyntaxError, match="no target") as caught:
+            self.of(("a", 23), ("target", 23))
+        assert caught.value.position == 41
+        assert "Leave the column target out" in str(caught.value.hint)
 
 
 def test_dataset() -> None:
     """Columns become the engine's, the target apart, categories as text."""
     columns = [
-        training_column("size", oids.FLOAT8),
-        training_column("target", oids.BOOL),
-        training_column("city", oids.TEXT),
-        training_column("pixels", oids.FLOAT4_ARRAY),
+        fetched_column("size", oids.FLOAT8),
+        fetched_column("target", oids.BOOL),
+        fetched_column("city", oids.TEXT),
+        fetched_column("pixels", oids.FLOAT4_ARRAY),
     ]
-    query = TrainingQuery.of(columns, edited("SELECT 1", []), 0)
+    query = training_query(columns, edited("SELECT 1", []), 0)
     values = [
         ColumnValues(np.array([1.0, NAN])),
         ColumnValues(np.array([0.0, 1.0])),
@@ -445,5 +528,5 @@ def test_the_reader_takes_what_is_sent(server: psycopg.Connection) -> None:
 
 def test_column_is_a_value() -> None:
     """Two columns of the same name and type are equal."""
-    assert training_column("a", 23) == training_column("a", 23)
-    assert isinstance(training_column("a", 23), TrainingColumn)
+    assert fetched_column("a", 23) == fetched_column("a", 23)
+    assert isinstance(fetched_column("a", 23), FetchedColumn)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 
-from proxy.engine import artifact, training
+from proxy.engine import artifact, evaluation_run, training
 from proxy.engine.columns import Column, Dataset, FeatureKind
-from proxy.errors import InvalidParameterError
+from proxy.errors import ArtifactError, InvalidParameterError
 from proxy.workers.frames import Progress
 from proxy.workers.pool import TrainedArtifact, TrainingPool
 
@@ -75,6 +75,22 @@ async def test_child_gives_the_bytes_that_the_engine_gives() -> None:
     here = training.train("logistic_regression", {}, churners(), lambda _: None)
     assert trained.artefact == artifact.dump(here.model)
     assert trained.description.metrics == here.metrics
+
+
+async def test_child_measures_what_the_engine_measures() -> None:
+    """An evaluation in the child has the numbers of one here, and the rows as its first."""
+    model = training.train("logistic_regression", {}, churners(), lambda _: None).model
+    here = evaluation_run.evaluate(model, churners())
+    pool = TrainingPool(1)
+    try:
+        there = await pool.evaluate(artifact.dump(model), churners())
+        with pytest.raises(ArtifactError):
+            await pool.evaluate(b"nonsense", churners())
+    finally:
+        await pool.close()
+    assert there.metrics == here.metrics
+    assert list(there.metrics)[:2] == ["rows", "accuracy"]
+    assert there.metrics["rows"] == N_SAMPLES
 
 
 async def test_error_of_a_parameter_comes_back() -> None:

@@ -167,6 +167,34 @@ async def test_cancel_before_the_start_leaves_nothing(pool: TrainingPool) -> Non
     await eventually(lambda: len(open_descriptors()) == before)
 
 
+async def test_an_artefact_goes_to_the_child_whole(pool: TrainingPool) -> None:
+    """An evaluation has the model's bytes and the rows, and its answer comes back."""
+    for size in (1, 20_000_000):
+        evaluated = await pool.evaluate(b"x" * size, dataset(5))
+        assert evaluated.metrics == {"size": size, "sum": 20.0}
+        assert evaluated.notices == ["heard"]
+
+
+async def test_an_evaluation_that_fails_leaves_the_child_as_it_was(pool: TrainingPool) -> None:
+    """An error of the engine arrives, and the same child does the next job."""
+    first = await run(pool, "who")
+    with pytest.raises(NoTrainingRowsError, match="no rows"):
+        await pool.evaluate(b"raise", dataset())
+    assert pid_of(await run(pool, "who")) == pid_of(first)
+
+
+async def test_an_evaluation_can_be_cancelled(pool: TrainingPool) -> None:
+    """The child of a cancelled evaluation is killed, and another does the next job."""
+    first = await run(pool, "who")
+    task = asyncio.create_task(pool.evaluate(b"hang", dataset()))
+    await asyncio.sleep(0.1)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await eventually(lambda: not exists(pid_of(first)))
+    assert (await run(pool, "sum_up")).artefact == b"6.0"
+
+
 async def test_first_come_first_served(pool: TrainingPool) -> None:
     """With one child, jobs are done in the order in which they were asked for."""
     done: list[int] = []

@@ -1,0 +1,316 @@
+"""The cuts of many trees: how they are stored, and how they are packed for walks.
+
+Owns the passage between trees, tensors and the words of `proxy.kernels.trees`, and every check that
+makes a walk over the words safe. What leaves are worth is `tree_quantization`'s.
+
+A stored tree is in level order, so that one bit for each node says where all children are: those of
+the tree's i-th cut are its nodes 2i + 1 and 2i + 2. No cycle, and no child outside its tree, can be
+written down. Thresholds are stored once for each feature, ascending, and cuts have their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.arrays import Flags, Matrix, Vector
+from proxy.engine.predictors import Tensors
+from proxy.engine.tree import Tree
+from proxy.kernels import ranks
+from proxy.kernels import trees as kernel
+
+MOST_NODES = 1 << 31
+_UNSIGNED = (np.uint8, np.uint16, np.uint32)
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The cuts of trees in level order.
+
+    Attributes
+    ----------
+    tree_sizes : (n_trees,), nodes of each
+    is_cut : (n_nodes,), False for a leaf
+    feature : (n_cuts,)
+    threshold_index : (n_cuts,), the place among the feature's thresholds
+    missing_left : (n_cuts,)
+    threshold_counts : (n_features,)
+    thresholds : those of each feature, ascending, one feature's behind the other's
+    """
+
+    tree_sizes: Integers
+    is_cut: Flags
+    feature: Integers
+    threshold_index: Integers
+    missing_left: Flags
+    threshold_counts: Integers
+    thresholds: Vector
+
+    @property
+    def n_leaves(self) -> int:
+        """Return the number of leaves of all trees."""
+        return len(self.is_cut) - len(self.feature)
+
+    @property
+    def leaf_counts(self) -> Integers:
+        """Return (n_trees,): half of a tree's nodes, and one, are leaves."""
+        return (self.tree_sizes + 1) // 2
+
+    @classmethod
+    def from_trees(cls, trees: Sequence[Tree], n_features: int) -> tuple[Self, Matrix]:
+        """Return the cuts, and the (n_leaves, n_values) values of the leaves in their order."""
+        orders = [_level_order(tree) for tree in trees]
+        paired = list(zip(trees, orders, strict=True))
+        is_cut = _joined([tree.left[order] > 0 for tree, order in paired], np.bool_)
+        feature = _joined([tree.feature[order] for tree, order in paired], np.int64)[is_cut]
+        threshold = _joined([tree.threshold[order] for tree, order in paired], np.float64)[is_cut]
+        missing_left = _joined([tree.missing_left[order] for tree, order in paired], np.bool_)
+        values = [tree.value[order[tree.left[order] == 0]] for tree, order in paired]
+        index, counts, thresholds = _distinct_thresholds(feature, threshold, n_features)
+        sizes = np.array([len(order) for order in orders], np.int64)
+        cuts = cls(sizes, is_cut, feature, index, missing_left[is_cut], counts, thresholds)
+        return cuts, np.concatenate(values) if values else np.zeros((0, 1))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `from_tensors` rebuilds it of; nothing is lost."""
+        return {
+            "tree_sizes": self.tree_sizes.astype(np.uint32),
+            "is_cut": np.packbits(self.is_cut),
+            "feature": _smallest(self.feature),
+            "threshold_index": _smallest(self.threshold_index),
+            "missing_left": np.packbits(self.missing_left),
+            "threshold_counts": _smallest(self.threshold_counts),
+            "thresholds": _narrowest(self.thresholds),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors, n_features: int) -> Self:
+        """Rebuild them of arrays that anybody may have made.
+
+        Raises
+        ------
+        ValueError, KeyError
+            They are not such cuts.
+        """
+        sizes = _integers(tensors["tree_sizes"])
+        n_nodes, n_cuts = int(sizes.sum()), int((sizes // 2).sum())
+        _require(n_nodes < MOST_NODES and bool((sizes % 2 == 1).all()), "tree_sizes")
+        cuts = cls(
+            tree_sizes=sizes,
+            is_cut=_flags(tensors["is_cut"], n_nodes),
+            feature=_integers(tensors["feature"]),
+            threshold_index=_integers(tensors["threshold_index"]),
+            missing_left=_flags(tensors["missing_left"], n_cuts),
+            threshold_counts=_integers(tensors["threshold_counts"]),
+            thresholds=_thresholds(tensors["thresholds"]),
+        )
+        _require(len(cuts.feature) == n_cuts == int(cuts.is_cut.sum()), "feature")
+        _require(len(cuts.threshold_index) == n_cuts, "threshold_index")
+        _require(len(cuts.threshold_counts) == n_features, "threshold_counts")
+        cuts.check()
+        return cuts
+
+    def check(self) -> None:
+        """Refuse what cannot be walked.
+
+        Raises
+        ------
+        ValueError
+            A child would not be behind its parent or not in its tree, or a number is too large.
+        """
+        counts = self.threshold_counts
+        _require(bool((counts < kernel.LEAF_RANK).all()), "threshold_counts")
+        _require(int(counts.sum()) == len(self.thresholds), "thresholds")
+        _require(bool((self.feature < len(counts)).all()), "feature")
+        _require(bool((self.threshold_index < counts[self.feature]).all()), "threshold_index")
+        owner = np.repeat(np.arange(len(counts)), counts)
+        ascends = (self.thresholds[1:] > self.thresholds[:-1]) | (owner[1:] > owner[:-1])
+        _require(bool(np.isfinite(self.thresholds).all() and ascends.all()), "thresholds")
+        steps = self.left_steps()[self.is_cut]
+        _require(bool(((steps > 0) & (steps < 1 << kernel.DELTA_BITS)).all()), "is_cut")
+        totals = np.bincount(self._owner_of_nodes()[self.is_cut], minlength=len(self.tree_sizes))
+        _require(bool((totals == self.tree_sizes // 2).all()), "is_cut")
+
+    def left_steps(self) -> Integers:
+        """Return (n_nodes,): how far behind a node its left child is, if it is a cut."""
+        cuts_before: Integers = np.cumsum(self.is_cut) - self.is_cut
+        starts = np.cumsum(self.tree_sizes) - self.tree_sizes
+        own = np.arange(len(self.is_cut)) - np.repeat(starts, self.tree_sizes)
+        in_tree: Integers = cuts_before - np.repeat(cuts_before[starts], self.tree_sizes)
+        return np.asarray(2 * in_tree + 1 - own)
+
+    def _owner_of_nodes(self) -> Integers:
+        return np.repeat(np.arange(len(self.tree_sizes)), self.tree_sizes)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTrees:
+    """Cuts as the kernels of `proxy.kernels.trees` take them.
+
+    Attributes
+    ----------
+    words, roots, searches, tables, n_slots : theirs
+    slot_feature, slot_is_low : (n_slots,), of the columns of the ranks
+    tree_sizes, threshold_counts, thresholds : as in `Cuts`
+    """
+
+    words: NDArray[np.uint64]
+    roots: NDArray[np.uint64]
+    searches: Integers
+    tables: Vector
+    slot_feature: Integers
+    slot_is_low: Flags
+    tree_sizes: Integers
+    threshold_counts: Integers
+    thresholds: Vector
+
+    @property
+    def n_slots(self) -> int:
+        """Return the width of a row's ranks; a tree without a cut looks at one, too."""
+        return max(len(self.slot_feature), 1)
+
+    @property
+    def is_cut(self) -> Flags:
+        """Return (n_nodes,): False for a leaf."""
+        return np.asarray(self._rank() != kernel.LEAF_RANK)
+
+    @classmethod
+    def from_cuts(cls, cuts: Cuts) -> Self:
+        """Pack cuts that have been checked.
+
+        Raises
+        ------
+        ValueError
+            They look at more than a million features.
+        """
+        slots, slot_of_cut = np.unique(2 * cuts.feature + ~cuts.missing_left, return_inverse=True)
+        _require(len(slots) < 1 << kernel.SLOT_BITS, "feature")
+        delta = np.where(cuts.is_cut, cuts.left_steps(), 0)
+        rank = np.full(len(delta), kernel.LEAF_RANK)
+        slot = np.zeros(len(delta), np.int64)
+        rank[cuts.is_cut], slot[cuts.is_cut] = cuts.threshold_index, slot_of_cut
+        words = (slot << ranks.RANK_BITS | rank).astype(np.uint64)
+        words <<= np.uint64(kernel.DELTA_BITS)
+        words |= delta.astype(np.uint64)
+        searches, tables = _searches(slots, cuts)
+        return cls(
+            words=words,
+            roots=(np.cumsum(cuts.tree_sizes) - cuts.tree_sizes).astype(np.uint64),
+            searches=searches,
+            tables=tables,
+            slot_feature=slots // 2,
+            slot_is_low=slots % 2 == 0,
+            tree_sizes=cuts.tree_sizes,
+            threshold_counts=cuts.threshold_counts,
+            thresholds=cuts.thresholds,
+        )
+
+    def cuts(self) -> Cuts:
+        """Return what was packed."""
+        rank = self._rank()
+        is_cut = np.asarray(rank != kernel.LEAF_RANK)
+        slot_shift = np.uint64(kernel.DELTA_BITS + ranks.RANK_BITS)
+        slot = (self.words[is_cut] >> slot_shift).astype(np.int64)
+        return Cuts(
+            tree_sizes=self.tree_sizes,
+            is_cut=is_cut,
+            feature=self.slot_feature[slot],
+            threshold_index=rank[is_cut],
+            missing_left=self.slot_is_low[slot],
+            threshold_counts=self.threshold_counts,
+            thresholds=self.thresholds,
+        )
+
+    def _rank(self) -> Integers:
+        shifted = self.words >> np.uint64(kernel.DELTA_BITS)
+        return np.asarray(shifted & np.uint64(kernel.LEAF_RANK)).astype(np.int64)
+
+
+def _searches(slots: Integers, cuts: Cuts) -> tuple[Integers, Vector]:
+    """Return the bisections of `proxy.kernels.trees`, and the tables that they go over."""
+    searches: list[list[int]] = []
+    tables: list[Vector] = []
+    slot_of = {int(slot): place for place, slot in enumerate(slots)}
+    starts = np.cumsum(cuts.threshold_counts) - cuts.threshold_counts
+    table_start = 0
+    for feature in np.unique(slots // 2).tolist():
+        count = int(cuts.threshold_counts[feature])
+        top = 1 << (count.bit_length() - 1)
+        table = np.full(2 * top - 1, np.inf)
+        table[:count] = cuts.thresholds[starts[feature] : starts[feature] + count]
+        low, high = (slot_of.get(2 * feature + i, ranks.NO_SLOT) for i in range(2))
+        searches.append([feature, table_start, top, low, high])
+        tables.append(table)
+        table_start += len(table)
+    return (
+        np.array(searches, np.int64).reshape(-1, ranks.SEARCH_FIELDS),
+        _joined(tables, np.float64),
+    )
+
+
+def _level_order(tree: Tree) -> Integers:
+    order = np.empty(len(tree.left), np.int64)
+    kernel.order_by_level(tree.left, order)
+    return order
+
+
+def _distinct_thresholds(
+    feature: Integers, threshold: Vector, n_features: int
+) -> tuple[Integers, Integers, Vector]:
+    """Return each cut's place among its feature's thresholds, their counts, and all of them."""
+    order = np.lexsort((threshold, feature))
+    sorted_feature, sorted_threshold = feature[order], threshold[order]
+    is_first = np.ones(len(order), np.bool_)
+    is_first[1:] = np.diff(sorted_feature) > 0
+    is_first[1:] |= sorted_threshold[1:] != sorted_threshold[:-1]
+    counts = np.bincount(sorted_feature[is_first], minlength=n_features)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.cumsum(is_first) - 1
+    place -= (np.cumsum(counts) - counts)[feature]
+    return place, counts, sorted_threshold[is_first]
+
+
+def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
+
+
+def _smallest(numbers: Integers) -> NDArray[Any]:
+    """Return the numbers, none of them negative, in as few bytes as the largest takes."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+
+
+def _narrowest(numbers: Vector) -> NDArray[Any]:
+    """Return them in single precision if that is what they are: so are halves of whole numbers."""
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    return single if np.array_equal(single, numbers) else numbers
+
+
+def _require(holds: bool, name: str) -> None:  # noqa: FBT001 - reads as `assert`
+    if not holds:
+        raise ValueError(f"{name} is not that of trees")
+
+
+def _integers(array: NDArray[Any]) -> Integers:
+    if array.ndim != 1 or array.dtype.type not in _UNSIGNED:
+        raise ValueError(f"an array of whole numbers is {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def _flags(array: NDArray[Any], count: int) -> Flags:
+    if array.dtype != np.uint8 or array.shape != ((count + 7) // 8,):
+        raise ValueError(f"an array of bits is {array.dtype} {array.shape}")
+    bits = np.unpackbits(array)
+    _require(not bits[count:].any(), "an array of bits")
+    return bits[:count].astype(np.bool_)
+
+
+def _thresholds(array: NDArray[Any]) -> Vector:
+    if array.ndim != 1 or array.dtype.type not in {np.float32, np.float64}:
+        raise ValueError(f"thresholds are {array.dtype} {array.shape}")
+    return array.astype(np.float64)

@@ -1,0 +1,123 @@
+"""The memory in which trees are grown: how much a tree may need, and where it begins.
+
+Owns the sizes, and the root's place in the table of nodes. What the arrays mean is said by
+`proxy.kernels.tree_growth`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.arrays import Vector
+from proxy.kernels import histograms as words
+from proxy.kernels import tree_nodes as table
+
+RowNumbers: TypeAlias = NDArray[np.int32]
+Words: TypeAlias = NDArray[np.int64]
+
+NO_LIMIT = 2**31 - 1
+SLOTS_SIZE_BYTES = 1 << 26
+"""Of histograms kept for subtraction, for each tree that is grown at a time."""
+PENDING_DEPTH = 64
+"""Slots of a tree of any depth; deeper, nodes are small and need none."""
+
+
+@dataclass(frozen=True, slots=True)
+class GrowthSize:
+    """What decides how much memory a tree takes.
+
+    Attributes
+    ----------
+    n_channels : words for each bin
+    searches_all : whether every cut looks at all columns
+    """
+
+    n_samples: int
+    n_features: int
+    n_channels: int
+    of_classes: bool
+    max_depth: int
+    max_leaves: int
+    min_samples_leaf: int
+    is_best_first: bool
+    searches_all: bool
+
+    def most_leaves(self, n_rows: int) -> int:
+        """Return how many leaves a tree of so many rows can have."""
+        by_depth = 2**self.max_depth if self.max_depth < 31 else NO_LIMIT
+        by_rows = max(n_rows // self.min_samples_leaf, 1)
+        return min(by_depth, by_rows, self.max_leaves)
+
+    def n_slots(self, n_rows: int) -> int:
+        """Return how many nodes may keep their histograms at a time."""
+        if not self.searches_all or n_rows < table.DENSE_BINS * self.n_channels:
+            return 0
+        slot_size = 8 * words.N_BINS * self.n_channels * max(self.n_features, 1)
+        pending = min(self.max_depth, PENDING_DEPTH) + 2
+        if self.is_best_first:
+            pending = self.max_leaves + 1
+        return min(pending, SLOTS_SIZE_BYTES // slot_size)
+
+
+class Scratch:
+    """The memory of one tree, for one thread; it is used again for the next of the same kind.
+
+    Attributes
+    ----------
+    chosen : (m,), the rows of the tree in work; see `proxy.kernels.tree_growth` for the others
+    """
+
+    def __init__(self, size: GrowthSize) -> None:
+        self._size = size
+        self._rows: RowNumbers = np.empty(0, np.int32)
+        self.chosen = self._rows
+        self.occupied = np.zeros(4, np.uint64)
+        self.totals: Words = np.zeros(2 * size.n_channels, np.int64)
+        self.state: Words = np.zeros(table.STATE_SIZE, np.int64)
+        self.order: RowNumbers = np.empty(size.n_features, np.int32)
+        self._allocate(0)
+
+    def begin(self, rows: RowNumbers) -> None:
+        """Make room for a tree of these rows, and put down its root."""
+        if len(self._rows) < len(rows):
+            self._allocate(len(rows))
+        self.chosen = self._rows[: len(rows)]
+        np.copyto(self.chosen, rows)
+        self.free[:] = np.arange(len(self.free))
+        self.order[:] = np.arange(len(self.order))
+        self.nodes[0] = 0
+        self.nodes[0, table.STOP] = len(rows)
+        self.nodes[0, table.FEATURE] = table.NO_FEATURE
+        self.nodes[0, table.SLOT] = table.NO_SLOT
+        self.state[:] = 0
+        self.state[[table.N_NODES, table.N_LEAVES]] = 1
+        self.state[table.N_FREE] = len(self.free)
+        self.state[table.PARENT] = -1
+        self.state[table.PHASE] = table.BEGIN
+
+    def _allocate(self, n_rows: int) -> None:
+        """Make room for so many rows, and a few more: draws of rows differ in number."""
+        size = self._size
+        n_rows = min(n_rows + n_rows // 32, size.n_samples)
+        n_nodes = 2 * size.most_leaves(n_rows) - 1
+        n_slots = size.n_slots(n_rows)
+        per_row = 1 if size.of_classes else 2
+        one_histogram = words.N_BINS * size.n_channels
+        self._rows = np.empty(n_rows, np.int32)
+        self.spare: RowNumbers = np.empty(n_rows, np.int32)
+        self.words: Words = np.empty(size.n_samples * per_row, np.int64)
+        self.node_words: Words = np.empty(n_rows * per_row, np.int64)
+        self.node_codes = np.empty(n_rows if size.of_classes else 0, np.uint16)
+        self.histograms: Words = np.zeros(one_histogram * (1 + n_slots * size.n_features), np.int64)
+        self.nodes: RowNumbers = np.empty((n_nodes, table.NODE_FIELDS), np.int32)
+        self.gains: Vector = np.empty(n_nodes)
+        self.waiting: RowNumbers = np.empty(n_nodes, np.int32)
+        self.free: RowNumbers = np.empty(n_slots, np.int32)
+
+    def grown_nodes(self) -> RowNumbers:
+        """Return the table of the nodes that were made."""
+        return self.nodes[: int(self.state[table.N_NODES])]
