@@ -135,8 +135,7 @@ def forest_score(laboratory: Laboratory) -> tuple[Outcome, ...]:
 def forest_memory(laboratory: Laboratory) -> tuple[Outcome, ...]:
     """Measure the growth of a process that fits a forest, beyond the process that has the data."""
     rows = laboratory.scale.rows
-    ours = tuple(_peak("ours", rows) for _ in range(2))
-    theirs = tuple(_peak("theirs", rows) for _ in range(2))
+    ours, theirs = (_peak("ours", rows),), (_peak("theirs", rows),)
     return (ratio(ours, theirs, "MB"),)
 
 

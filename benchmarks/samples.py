@@ -62,7 +62,7 @@ def flights(n_samples: int) -> tuple[Floats, Floats] | None:
     if path is None:
         return None
     frame = pd.read_csv(path).dropna(subset=["arr_delay"])
-    frame = frame.sample(n_samples + n_samples // 10, random_state=0)
+    frame = frame.sample(min(n_samples + n_samples // 10, len(frame)), random_state=0)
     for word in FLIGHT_WORDS:
         frame[word] = pd.factorize(frame[word], sort=True)[0]
     X = frame[[*FLIGHT_NUMBERS, *FLIGHT_WORDS]].to_numpy(np.float64)

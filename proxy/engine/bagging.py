@@ -9,20 +9,19 @@ Breiman (1996), Machine Learning 24(2), 123-140.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Flags, Matrix, Vector
 from proxy.engine.decision_tree import mean_gain
-from proxy.engine.tree import Tree, importances
+from proxy.engine.packed_trees import levelled
+from proxy.engine.tree import LevelTree, Tree, importances
 from proxy.engine.tree_growth import TreeGrower, as_int64, walk
 from proxy.engine.tree_memory import RowNumbers
 from proxy.engine.tree_statistics import ClassCodes
 from proxy.kernels.tree_leaves import add_leaves, draw_rows
-
-NONE_KEPT: Vector = np.zeros(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +30,15 @@ class Bagged:
 
     Attributes
     ----------
-    tree : without weights, gains and bins
+    tree : what scoring needs of it
+    values : (n_nodes, n_values), of each node as it was grown
     importances : (n_features,)
     gain : by how much it lowers the mean impurity of its rows
     left_out, leaves : (m,), the rows that were not drawn, and the leaf that each comes to
     """
 
-    tree: Tree
+    tree: LevelTree
+    values: Matrix
     importances: Vector
     gain: float
     left_out: RowNumbers
@@ -81,7 +82,8 @@ class Bagging:
     def _finish(self, tree: Tree, left_out: RowNumbers) -> Bagged:
         bins = self.grower.bins
         return Bagged(
-            replace(tree, weight=NONE_KEPT, gain=NONE_KEPT, bin=tree.bin[:0]),
+            levelled(tree),
+            tree.value,
             importances(tree, bins.n_features),
             mean_gain(tree),
             left_out,
@@ -104,7 +106,7 @@ class Votes:
 
     def add(self, bagged: Bagged) -> None:
         """Add the votes of one tree; in the order of the trees, as sums depend on it."""
-        add_leaves(bagged.left_out, bagged.leaves, bagged.tree.value, self.sums, self.counts)
+        add_leaves(bagged.left_out, bagged.leaves, bagged.values, self.sums, self.counts)
 
     def misses_rows(self, weight: Vector) -> bool:
         """Return whether a row that weighs something was drawn for every tree."""

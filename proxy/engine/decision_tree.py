@@ -6,6 +6,7 @@ and the weights of classes. Growing is `tree_growth`'s, scoring `tree_predictor`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 import numpy as np
@@ -15,7 +16,7 @@ from proxy.engine.binning import BinnedMatrix, bin_design
 from proxy.engine.design import Design
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import PROBABILITY, VALUE, Link
-from proxy.engine.tree import Tree, importances
+from proxy.engine.tree import LevelTree, Tree, importances
 from proxy.engine.tree_growth import Criterion, TreeGrower
 from proxy.engine.tree_predictor import TreePredictor
 from proxy.engine.tree_statistics import ClassCodes
@@ -41,7 +42,7 @@ class TreeEnsemble:
         self.feature_importances_: Vector = np.zeros(0)
         self.warnings_: tuple[str, ...] = ()
 
-    def _keep(self, trees: list[Tree], bins: BinnedMatrix) -> None:
+    def _keep(self, trees: Sequence[Tree | LevelTree], bins: BinnedMatrix) -> None:
         self.n_features_in_ = bins.n_features
         n_outputs = max(self.n_classes_, 1)
         self.predictor_ = TreePredictor(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -64,10 +65,34 @@ class MatrixDesign:
 
     def __init__(self, X: Matrix) -> None:
         self.X = np.asarray(X, dtype=np.float64)
-        self.mean = self.X.mean(axis=0)
-        self.scale = self.X.std(axis=0)
-        span = np.abs(self.X).max(axis=0, initial=0.0)
-        self.scale[self.scale <= 8 * np.finfo(np.float64).eps * span] = 0.0
+
+    @property
+    def mean(self) -> Vector:
+        """Return the mean of each column."""
+        return self._moments[0]
+
+    @property
+    def scale(self) -> Vector:
+        """Return the standard deviation of each column, 0 where it is constant."""
+        return self._moments[1]
+
+    @cached_property
+    def _moments(self) -> tuple[Vector, Vector]:
+        """Measure a few columns at a time: numpy's own way makes copies of the whole matrix."""
+        n_columns = self.X.shape[1]
+        mean, scale = np.zeros(n_columns), np.zeros(n_columns)
+        at_a_time = max(BLOCK_SIZE_BYTES // (8 * max(len(self.X), 1)), 1)
+        for start in range(0, n_columns, at_a_time):
+            chosen = slice(start, start + at_a_time)
+            columns = np.array(self.X[:, chosen].T, order="C")  # a copy, to be overwritten
+            span = np.maximum(columns.max(axis=1), -columns.min(axis=1))
+            mean[chosen] = columns.mean(axis=1)
+            columns -= mean[chosen, None]
+            np.square(columns, out=columns)
+            deviation = np.sqrt(columns.mean(axis=1))
+            constant = deviation <= 8 * np.finfo(np.float64).eps * np.abs(span)
+            scale[chosen] = np.where(constant, 0.0, deviation)
+        return mean, scale
 
     @property
     def n_samples(self) -> int:

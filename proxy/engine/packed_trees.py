@@ -10,7 +10,7 @@ written down. Thresholds are stored once for each feature, ascending, and cuts h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Flags, Matrix, Vector
 from proxy.engine.predictors import Tensors
-from proxy.engine.tree import Tree
+from proxy.engine.tree import LevelTree, Tree
 from proxy.kernels import ranks
 from proxy.kernels import trees as kernel
 
 MOST_NODES = 1 << 31
+NODES_AT_A_TIME = 1 << 18
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 Integers = NDArray[np.int64]
 
@@ -45,8 +46,8 @@ class Cuts:
 
     tree_sizes: Integers
     is_cut: Flags
-    feature: Integers
-    threshold_index: Integers
+    feature: Integers | NDArray[np.int32]
+    threshold_index: Integers | NDArray[np.int32]
     missing_left: Flags
     threshold_counts: Integers
     thresholds: Vector
@@ -62,18 +63,24 @@ class Cuts:
         return (self.tree_sizes + 1) // 2
 
     @classmethod
-    def from_trees(cls, trees: Sequence[Tree], n_features: int) -> tuple[Self, Matrix]:
+    def from_trees(cls, trees: Sequence[Tree | LevelTree], n_features: int) -> tuple[Self, Matrix]:
         """Return the cuts, and the (n_leaves, n_values) values of the leaves in their order."""
-        orders = [_level_order(tree) for tree in trees]
-        paired = list(zip(trees, orders, strict=True))
-        is_cut = _joined([tree.left[order] > 0 for tree, order in paired], np.bool_)
-        feature = _joined([tree.feature[order] for tree, order in paired], np.int64)[is_cut]
-        threshold = _joined([tree.threshold[order] for tree, order in paired], np.float64)[is_cut]
-        missing_left = _joined([tree.missing_left[order] for tree, order in paired], np.bool_)
-        values = [tree.value[order[tree.left[order] == 0]] for tree, order in paired]
+        levels = [levelled(tree) if isinstance(tree, Tree) else tree for tree in trees]
+        sizes = np.array([len(level.is_cut) for level in levels], np.int64)
+        feature = _joined([level.feature for level in levels], np.int32)
+        threshold = _joined([level.threshold for level in levels], np.float64)
         index, counts, thresholds = _distinct_thresholds(feature, threshold, n_features)
-        sizes = np.array([len(order) for order in orders], np.int64)
-        cuts = cls(sizes, is_cut, feature, index, missing_left[is_cut], counts, thresholds)
+        del threshold
+        values = [level.value for level in levels]
+        cuts = cls(
+            sizes,
+            _joined([level.is_cut for level in levels], np.bool_),
+            feature,
+            index,
+            _joined([level.missing_left for level in levels], np.bool_),
+            counts,
+            thresholds,
+        )
         return cuts, np.concatenate(values) if values else np.zeros((0, 1))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -131,21 +138,27 @@ class Cuts:
         owner = np.repeat(np.arange(len(counts)), counts)
         ascends = (self.thresholds[1:] > self.thresholds[:-1]) | (owner[1:] > owner[:-1])
         _require(bool(np.isfinite(self.thresholds).all() and ascends.all()), "thresholds")
-        steps = self.left_steps()[self.is_cut]
-        _require(bool(((steps > 0) & (steps < 1 << kernel.DELTA_BITS)).all()), "is_cut")
-        totals = np.bincount(self._owner_of_nodes()[self.is_cut], minlength=len(self.tree_sizes))
-        _require(bool((totals == self.tree_sizes // 2).all()), "is_cut")
-
-    def left_steps(self) -> Integers:
-        """Return (n_nodes,): how far behind a node its left child is, if it is a cut."""
-        cuts_before: Integers = np.cumsum(self.is_cut) - self.is_cut
+        for nodes, steps in self.left_steps():
+            own = steps[self.is_cut[nodes]]
+            _require(bool(((own > 0) & (own < 1 << kernel.DELTA_BITS)).all()), "is_cut")
         starts = np.cumsum(self.tree_sizes) - self.tree_sizes
-        own = np.arange(len(self.is_cut)) - np.repeat(starts, self.tree_sizes)
-        in_tree: Integers = cuts_before - np.repeat(cuts_before[starts], self.tree_sizes)
-        return np.asarray(2 * in_tree + 1 - own)
+        if len(starts):
+            totals = np.add.reduceat(self.is_cut, starts, dtype=np.int64)
+            _require(bool((totals == self.tree_sizes // 2).all()), "is_cut")
 
-    def _owner_of_nodes(self) -> Integers:
-        return np.repeat(np.arange(len(self.tree_sizes)), self.tree_sizes)
+    def left_steps(self) -> Iterator[tuple[slice, Integers]]:
+        """Yield nodes, of some trees at a time, and how far behind each its left child is.
+
+        That of a leaf means nothing.
+        """
+        ends = np.cumsum(self.tree_sizes)
+        first = 0
+        while first < len(ends):
+            begin = int(ends[first] - self.tree_sizes[first])
+            last = max(int(np.searchsorted(ends, begin + NODES_AT_A_TIME)), first + 1)
+            nodes = slice(begin, int(ends[last - 1]))
+            yield nodes, _left_steps(self.is_cut[nodes], self.tree_sizes[first:last])
+            first = last
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,15 +201,20 @@ class PackedTrees:
         ValueError
             They look at more than a million features.
         """
-        slots, slot_of_cut = np.unique(2 * cuts.feature + ~cuts.missing_left, return_inverse=True)
+        codes = 2 * cuts.feature + ~cuts.missing_left
+        is_used = np.bincount(codes) > 0
+        slots = np.flatnonzero(is_used)
         _require(len(slots) < 1 << kernel.SLOT_BITS, "feature")
-        delta = np.where(cuts.is_cut, cuts.left_steps(), 0)
-        rank = np.full(len(delta), kernel.LEAF_RANK)
-        slot = np.zeros(len(delta), np.int64)
-        rank[cuts.is_cut], slot[cuts.is_cut] = cuts.threshold_index, slot_of_cut
-        words = (slot << ranks.RANK_BITS | rank).astype(np.uint64)
+        slot_of_cut = (np.cumsum(is_used) - 1)[codes]
+        del codes  # of forests, each of these arrays takes as much as the model
+        own = (slot_of_cut << ranks.RANK_BITS | cuts.threshold_index).astype(np.uint64)
+        del slot_of_cut
+        words = np.full(len(cuts.is_cut), kernel.LEAF_RANK, np.uint64)
+        words[cuts.is_cut] = own
+        del own
         words <<= np.uint64(kernel.DELTA_BITS)
-        words |= delta.astype(np.uint64)
+        for nodes, steps in cuts.left_steps():
+            words[nodes] |= np.where(cuts.is_cut[nodes], steps, 0).astype(np.uint64)
         searches, tables = _searches(slots, cuts)
         return cls(
             words=words,
@@ -253,33 +271,51 @@ def _searches(slots: Integers, cuts: Cuts) -> tuple[Integers, Vector]:
     )
 
 
-def _level_order(tree: Tree) -> Integers:
+def levelled(tree: Tree) -> LevelTree:
+    """Return a tree in level order."""
     order = np.empty(len(tree.left), np.int64)
     kernel.order_by_level(tree.left, order)
-    return order
+    is_cut = tree.left[order] > 0
+    cuts = order[is_cut]
+    return LevelTree(
+        is_cut,
+        tree.feature[cuts],
+        tree.threshold[cuts],
+        tree.missing_left[cuts].astype(np.bool_),
+        tree.value[order[~is_cut]],
+    )
+
+
+def _left_steps(is_cut: Flags, sizes: Integers) -> Integers:
+    cuts_before: Integers = np.cumsum(is_cut) - is_cut
+    starts = np.cumsum(sizes) - sizes
+    own = np.arange(len(is_cut)) - np.repeat(starts, sizes)
+    in_tree: Integers = cuts_before - np.repeat(cuts_before[starts], sizes)
+    return np.asarray(2 * in_tree + 1 - own)
 
 
 def _distinct_thresholds(
-    feature: Integers, threshold: Vector, n_features: int
-) -> tuple[Integers, Integers, Vector]:
+    feature: NDArray[np.int32], threshold: Vector, n_features: int
+) -> tuple[NDArray[np.int32], Integers, Vector]:
     """Return each cut's place among its feature's thresholds, their counts, and all of them."""
-    order = np.lexsort((threshold, feature))
-    sorted_feature, sorted_threshold = feature[order], threshold[order]
-    is_first = np.ones(len(order), np.bool_)
-    is_first[1:] = np.diff(sorted_feature) > 0
-    is_first[1:] |= sorted_threshold[1:] != sorted_threshold[:-1]
-    counts = np.bincount(sorted_feature[is_first], minlength=n_features)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.cumsum(is_first) - 1
-    place -= (np.cumsum(counts) - counts)[feature]
-    return place, counts, sorted_threshold[is_first]
+    by_feature = np.argsort(feature, kind="stable")
+    ends = np.cumsum(np.bincount(feature, minlength=n_features))
+    place = np.empty(len(feature), np.int32)
+    counts = np.zeros(n_features, np.int64)
+    distinct = []
+    for own in np.unique(feature).tolist():
+        cuts = by_feature[ends[own - 1] if own else 0 : ends[own]]
+        thresholds, places = np.unique(threshold[cuts], return_inverse=True)
+        place[cuts], counts[own] = places, len(thresholds)
+        distinct.append(thresholds)
+    return place, counts, _joined(distinct, np.float64)
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
-    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype)
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
 
 
-def _smallest(numbers: Integers) -> NDArray[Any]:
+def _smallest(numbers: NDArray[Any]) -> NDArray[Any]:
     """Return the numbers, none of them negative, in as few bytes as the largest takes."""
     return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
 

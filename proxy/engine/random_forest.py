@@ -19,14 +19,14 @@ from proxy.engine.decision_tree import TreeEnsemble, class_weights, impurity_of
 from proxy.engine.design import Design
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import PROBABILITY, VALUE
-from proxy.engine.tree import Tree
+from proxy.engine.tree import LevelTree
 from proxy.engine.tree_growth import Criterion, TreeGrower
 from proxy.engine.tree_statistics import ClassCodes
 from proxy.errors import TooLargeError
 
 LARGEST_FOREST_BYTES = 1 << 32
-NODE_BYTES = 17
-"""Of what is kept of a node, beside its values: column, threshold, child, missing."""
+NODE_BYTES = 8
+"""Of what is kept of a node, beside its values: a flag, and half of column and threshold."""
 NEVER_LEFT_OUT_WARNING = (
     "some rows were drawn for every tree: oob_score_ leaves them out; raise n_trees"
 )
@@ -92,14 +92,14 @@ class _RandomForest(TreeEnsemble):
         weight: Vector,
         report: IterationReport,
         parallel: InOrderMap,
-    ) -> list[Tree]:
+    ) -> list[LevelTree]:
         """Return the trees, grown several at a time."""
         impurity = impurity_of(target, weight, self.n_classes_, self.criterion)
         report(0, impurity)
         bagging = Bagging(self._grower(bins), target, weight, bootstrap=self.bootstrap)
         seeds = np.random.PCG64(self.random_state).random_raw(self.n_trees).tolist()
         votes = Votes(bins.n_samples, max(self.n_classes_, 1)) if self.bootstrap else None
-        trees: list[Tree] = []
+        trees: list[LevelTree] = []
         gain, shares = 0.0, np.zeros(bins.n_features)
         with closing(parallel(bagging.grow, seeds)) as grown:
             for bagged in grown:
@@ -130,15 +130,15 @@ class _RandomForest(TreeEnsemble):
             n_classes=self.n_classes_,
         )
 
-    def _check_size(self, trees: list[Tree]) -> None:
+    def _check_size(self, trees: list[LevelTree]) -> None:
         """Refuse a forest that would be too large if the other trees were as the ones so far.
 
         How large trees become depends on how well columns tell rows apart: the most that is
         possible is often ten times as much.
         """
         n_values = max(self.n_classes_, 1)
-        n_nodes = sum(len(tree.feature) for tree in trees) / len(trees) * self.n_trees
-        size = n_nodes * (NODE_BYTES + 8 * n_values)
+        n_nodes = sum(len(tree.is_cut) for tree in trees) / len(trees) * self.n_trees
+        size = n_nodes * (NODE_BYTES + 4 * n_values)
         if size > LARGEST_FOREST_BYTES:
             raise TooLargeError(
                 f"a forest of {self.n_trees} such trees would be too large",

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.engine.arrays import Matrix, Vector
+from proxy.engine.arrays import Flags, Matrix, Vector
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +54,24 @@ class Tree:
                 return depth
             level = np.concatenate([level, level + 1])
             depth += 1
+
+
+@dataclass(frozen=True, slots=True)
+class LevelTree:
+    """What scoring needs of a tree, its nodes level by level: less than half of the memory.
+
+    Attributes
+    ----------
+    is_cut : (n_nodes,), False for a leaf
+    feature, threshold, missing_left : (n_cuts,), as of a `Tree`
+    value : (n_leaves, n_values)
+    """
+
+    is_cut: Flags
+    feature: NDArray[np.int32]
+    threshold: Vector
+    missing_left: Flags
+    value: Matrix
 
 
 def total_gains(tree: Tree, n_features: int) -> Vector:

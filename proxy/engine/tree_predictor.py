@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from proxy.engine.arrays import Matrix, Vector
 from proxy.engine.packed_trees import Cuts, PackedTrees
 from proxy.engine.predictors import LOG_ODDS, PROBABILITY, VALUE, Link, Tensors
-from proxy.engine.tree import Tree
+from proxy.engine.tree import LevelTree, Tree
 from proxy.engine.tree_quantization import LeafValues, Precision
 from proxy.errors import TooLargeError
 from proxy.kernels import trees as kernel
@@ -52,7 +52,7 @@ class TreePredictor:
 
     def __init__(
         self,
-        trees: Sequence[Tree],
+        trees: Sequence[Tree | LevelTree],
         *,
         link: Link,
         n_features_in: int,
