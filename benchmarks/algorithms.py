@@ -33,12 +33,12 @@ from benchmarks.figures import Figure, Row, WrongAnswerError
 from benchmarks.laboratory import Laboratory
 from benchmarks.one_row import one_row
 from benchmarks.wire_scoring import over_the_wire
-from proxy.engine.dbscan import DBSCAN
-from proxy.engine.decision_tree import DecisionTreeClassifier
-from proxy.engine.gradient_boosting import GradientBoostingRegressor
-from proxy.engine.kmeans import KMeans
-from proxy.engine.neural_network import MLPClassifier
-from proxy.engine.random_forest import RandomForestClassifier
+from proxy.engine.clusters.dbscan import DBSCAN
+from proxy.engine.clusters.kmeans import KMeans
+from proxy.engine.networks.neural_network import MLPClassifier
+from proxy.engine.trees.decision_tree import DecisionTreeClassifier
+from proxy.engine.trees.gradient_boosting import GradientBoostingRegressor
+from proxy.engine.trees.random_forest import RandomForestClassifier
 from proxy.workers.threads import ThreadedMap, thread_count
 
 WORST_LOSS = 0.01

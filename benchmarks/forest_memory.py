@@ -25,7 +25,7 @@ def main(which: str, rows: str) -> None:
     codes = (signal > 0).astype(np.int64)
     del signal
     if which == "ours":
-        from proxy.engine.random_forest import RandomForestClassifier
+        from proxy.engine.trees.random_forest import RandomForestClassifier
         from proxy.workers.threads import ThreadedMap, thread_count
 
         with ThreadedMap(thread_count()) as parallel:

@@ -17,17 +17,17 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from proxy.engine.columns import FeatureKind, InputFeature
-from proxy.engine.encoders import (
+from proxy.engine.model import Model, Target
+from proxy.engine.predictor_kinds import KINDS, cluster_labels, kind_of
+from proxy.engine.predictors import LABEL, LOG_ODDS, PROBABILITY, VALUE, Predictor
+from proxy.engine.preparation.encoders import (
     CategoryEncoder,
     DroppedEncoder,
     InputEncoder,
     NumberEncoder,
     TargetEncoder,
 )
-from proxy.engine.model import Model, Target
-from proxy.engine.predictor_kinds import KINDS, cluster_labels, kind_of
-from proxy.engine.predictors import LABEL, LOG_ODDS, PROBABILITY, VALUE, Predictor
-from proxy.engine.preprocessing import Preparation, Preprocessor
+from proxy.engine.preparation.preprocessing import Preparation, Preprocessor
 from proxy.errors import ArtifactError
 
 FORMAT_VERSION = 2

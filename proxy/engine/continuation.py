@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from proxy.engine.coefficients import Coefficients
 from proxy.engine.columns import Column, Dataset, FeatureKind, InputFeature
-from proxy.engine.linear import LinearRegression
-from proxy.engine.logistic import LogisticRegression
+from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.linear.linear import LinearRegression
+from proxy.engine.linear.logistic import LogisticRegression
+from proxy.engine.linear.remembered import Curvature, Statistics
 from proxy.engine.model import Model
-from proxy.engine.remembered import Curvature, Statistics
-from proxy.engine.time_text import as_time
+from proxy.engine.preparation.time_text import as_time
 from proxy.errors import DatatypeMismatchError, InvalidParameterError, UndefinedColumnError
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import numpy as np
 
 from proxy.engine.arrays import Codes, Matrix, Vector
-from proxy.engine.clustering_metrics import SAMPLE_SIZE, silhouette_score
+from proxy.engine.clusters.clustering_metrics import SAMPLE_SIZE, silhouette_score
 from proxy.engine.columns import NULL_CODE, Column, Dataset, FeatureKind, InputFeature
-from proxy.engine.design import input_columns, raw_matrix, rows_per_block
-from proxy.engine.encoding import RowEncoder
 from proxy.engine.evaluation import classification_metrics, regression_metrics
 from proxy.engine.model import Model
 from proxy.engine.parallel import InOrderMap, collect, one_by_one
-from proxy.engine.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
+from proxy.engine.preparation.design import input_columns, raw_matrix, rows_per_block
+from proxy.engine.preparation.encoding import RowEncoder
+from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
 from proxy.engine.unseen_labels import UNSEEN, class_codes, metrics_with_unseen
 from proxy.errors import (
     DatatypeMismatchError,

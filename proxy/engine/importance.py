@@ -15,10 +15,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from proxy.engine.arrays import Codes, Vector
-from proxy.engine.design import InputColumn, raw_matrix
 from proxy.engine.model import Importance, Model
 from proxy.engine.parallel import InOrderMap, collect
-from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.preparation.design import InputColumn, raw_matrix
+from proxy.engine.preparation.preprocessing import Preprocessor
 from proxy.engine.tasks import Task
 
 MOST_ROWS = 2000

@@ -13,13 +13,13 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from proxy.engine.arrays import Codes, Matrix, Vector
-from proxy.engine.coefficients import Coefficients
 from proxy.engine.columns import FeatureKind, InputFeature
-from proxy.engine.encoders import NumberEncoder
-from proxy.engine.linear_predictor import LinearPredictor, LinearScorer
+from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.linear.linear_predictor import LinearPredictor, LinearScorer
 from proxy.engine.parameters import Value
 from proxy.engine.predictors import Predictor
-from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.preparation.encoders import NumberEncoder
+from proxy.engine.preparation.preprocessing import Preprocessor
 from proxy.engine.scorers import EncodedScorer, Scorer, probabilities
 from proxy.kernels import linear as kernel
 

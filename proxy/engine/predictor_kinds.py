@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from proxy.engine.coefficients import Coefficients
-from proxy.engine.dbscan_predictor import DBSCANPredictor
-from proxy.engine.kmeans_predictor import KMeansPredictor
-from proxy.engine.network_predictor import NetworkPredictor
-from proxy.engine.polynomial_predictor import PolynomialPredictor
+from proxy.engine.clusters.dbscan_predictor import DBSCANPredictor
+from proxy.engine.clusters.kmeans_predictor import KMeansPredictor
+from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.linear.polynomial_predictor import PolynomialPredictor
+from proxy.engine.networks.network_predictor import NetworkPredictor
 from proxy.engine.predictors import Predictor
-from proxy.engine.tree_predictor import TreePredictor
+from proxy.engine.trees.tree_predictor import TreePredictor
 
 KINDS: Mapping[str, type[Predictor]] = {
     "coefficients": Coefficients,

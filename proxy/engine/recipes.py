@@ -9,22 +9,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from proxy.engine.coefficients import Coefficients
-from proxy.engine.dbscan import DBSCAN
-from proxy.engine.decision_tree import DecisionTreeClassifier, DecisionTreeRegressor
-from proxy.engine.gradient_boosting import GradientBoostingClassifier, GradientBoostingRegressor
-from proxy.engine.kmeans import KMeans
-from proxy.engine.linear import LinearRegression
-from proxy.engine.logistic import LogisticRegression
-from proxy.engine.network_predictor import quantized as quantized_network
-from proxy.engine.network_size import check_layers
-from proxy.engine.neural_network import MLPClassifier, MLPRegressor
-from proxy.engine.polynomial import PolynomialRegression
+from proxy.engine.clusters.dbscan import DBSCAN
+from proxy.engine.clusters.kmeans import KMeans
+from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.linear.linear import LinearRegression
+from proxy.engine.linear.logistic import LogisticRegression
+from proxy.engine.linear.polynomial import PolynomialRegression
+from proxy.engine.networks.network_predictor import quantized as quantized_network
+from proxy.engine.networks.network_size import check_layers
+from proxy.engine.networks.neural_network import MLPClassifier, MLPRegressor
 from proxy.engine.predictors import Predictor
-from proxy.engine.preprocessing import Preparation
-from proxy.engine.random_forest import RandomForestClassifier, RandomForestRegressor
-from proxy.engine.screening import Screening
-from proxy.engine.tree_predictor import quantized as quantized_trees
+from proxy.engine.preparation.preprocessing import Preparation
+from proxy.engine.preparation.screening import Screening
+from proxy.engine.trees.decision_tree import DecisionTreeClassifier, DecisionTreeRegressor
+from proxy.engine.trees.gradient_boosting import (
+    GradientBoostingClassifier,
+    GradientBoostingRegressor,
+)
+from proxy.engine.trees.random_forest import RandomForestClassifier, RandomForestRegressor
+from proxy.engine.trees.tree_predictor import quantized as quantized_trees
 from proxy.errors import InvalidParameterError
 
 Estimator: TypeAlias = Any

@@ -12,9 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from proxy.engine.arrays import Matrix, Vector
-from proxy.engine.encoding import RowEncoder
 from proxy.engine.predictors import LOG_ODDS, PROBABILITY, Predictor
-from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.preparation.encoding import RowEncoder
+from proxy.engine.preparation.preprocessing import Preprocessor
 from proxy.kernels import encoding
 from proxy.kernels import linear as kernel
 

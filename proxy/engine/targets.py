@@ -12,9 +12,9 @@ import numpy as np
 
 from proxy.engine.arrays import Codes, Flags, Rows, Vector
 from proxy.engine.columns import NULL_CODE, Column, FeatureKind
-from proxy.engine.encoders import LARGEST_MAGNITUDE
 from proxy.engine.model import Target
-from proxy.engine.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
+from proxy.engine.preparation.encoders import LARGEST_MAGNITUDE
+from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
 from proxy.errors import (
     DatatypeMismatchError,
     InvalidParameterError,

@@ -21,7 +21,7 @@ from proxy.engine.evaluation import (
 )
 from proxy.engine.model import Model, Target
 from proxy.engine.parallel import InOrderMap
-from proxy.engine.target_coding import TargetMatrix
+from proxy.engine.preparation.target_coding import TargetMatrix
 from proxy.engine.targets import (
     Labels,
     classification_target,

@@ -15,37 +15,37 @@ import numpy as np
 
 from proxy.engine.algorithms import check_parameters, find_algorithm
 from proxy.engine.arrays import Codes, Matrix, Rows, Vector
-from proxy.engine.clustering_metrics import silhouette_score
-from proxy.engine.coefficients import Coefficients
+from proxy.engine.clusters.clustering_metrics import silhouette_score
+from proxy.engine.clusters.dbscan import DBSCAN
+from proxy.engine.clusters.kmeans import KMeans
 from proxy.engine.columns import Dataset
 from proxy.engine.continuation import aligned, check_algorithm, told_of
-from proxy.engine.dbscan import DBSCAN
-from proxy.engine.design import (
-    EncodedDesign,
-    InputColumn,
-    input_columns,
-    raw_matrix,
-    rows_per_block,
-)
 from proxy.engine.importance import importances, permutation_importances
-from proxy.engine.kmeans import KMeans
-from proxy.engine.logistic import LogisticRegression
+from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.linear.logistic import LogisticRegression
 from proxy.engine.model import Importance, Model
 from proxy.engine.model_selection import Split, split_rows
 from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.parameters import Value
 from proxy.engine.predictor_kinds import cluster_labels
 from proxy.engine.predictors import Predictor
-from proxy.engine.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE, Preprocessor
+from proxy.engine.preparation.design import (
+    EncodedDesign,
+    InputColumn,
+    input_columns,
+    raw_matrix,
+    rows_per_block,
+)
+from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE, Preprocessor
+from proxy.engine.preparation.screening import suspicious_notices
+from proxy.engine.preparation.time_text import with_times
 from proxy.engine.recipes import (
     RECIPES,
     Estimator,
     predictor_of,
     with_hidden_layers,
 )
-from proxy.engine.screening import suspicious_notices
 from proxy.engine.tasks import Task, choose_task, cluster_target, same_task
-from proxy.engine.time_text import with_times
 from proxy.errors import InvalidParameterError, NoTrainingRowsError, UndefinedColumnError
 
 SCORING_BLOCK_BYTES = 1 << 21

@@ -1,6 +1,6 @@
 """Put values into bins: one byte for each value of a block of a design.
 
-Owns the search. Which edges a column has is `proxy.engine.binning`'s.
+Owns the search. Which edges a column has is `proxy.engine.trees.binning`'s.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Gradients and Hessians of boosting's losses, and the choice of a part of the rows.
 
-Owns the passes over rows. Leaves what a loss is for to `proxy.engine.boosting_losses`.
+Owns the passes over rows. Leaves what a loss is for to `proxy.engine.trees.boosting_losses`.
 
 Rows are taken CHUNK at a time: a loop brings them into `work`, a second one computes there, where
 no array can be another's alias, and so becomes vector instructions; a third writes the results.

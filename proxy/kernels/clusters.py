@@ -3,7 +3,7 @@
 Owns the order of every addition. A squared distance is added up column by column, for a tile of
 rows side by side, so a row has the same distance, bit for bit, alone and in any batch, and no
 reduction keeps the processor's vectors idle. Leaves the iterations, the choice of blocks and the
-scaling that keeps squares in range to `proxy.engine.kmeans`.
+scaling that keeps squares in range to `proxy.engine.clusters.kmeans`.
 """
 
 from __future__ import annotations

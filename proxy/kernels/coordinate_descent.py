@@ -1,7 +1,7 @@
 """Minimise a convex quadratic under an L1 penalty, one coordinate at a time.
 
 Owns the sweeps. Leaves the making of the quadratic, and the decision when its minimum is good
-enough, to `proxy.engine.coordinate_descent`.
+enough, to `proxy.engine.linear.coordinate_descent`.
 """
 
 from __future__ import annotations

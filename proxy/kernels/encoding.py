@@ -1,7 +1,7 @@
 """Rows of raw values become rows of a design matrix: what a model that is not linear scores.
 
-Owns the loop. Leaves the making of a program to `proxy.engine.encoding`, the meaning of encoders to
-`proxy.engine.encoders`.
+Owns the loop. Leaves the making of a program to `proxy.engine.preparation.encoding`, the meaning of
+encoders to `encoders` beside it.
 
 A program is two flat arrays:
 

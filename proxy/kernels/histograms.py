@@ -1,7 +1,7 @@
 """Histograms of binned columns: the sums over rows from which trees are grown.
 
 Owns how statistics are laid out in words, and their addition. What cuts gain is `cuts`', what the
-statistics are is `proxy.engine.tree_growth`'s.
+statistics are is `proxy.engine.trees.tree_growth`'s.
 
 A row's statistics are whole numbers of 64 bits, in fixed point: their sums do not depend on an
 order, a histogram less another is exact, and equal partitions have equal gains, bit for bit. A

@@ -3,7 +3,8 @@
 Owns distances and the rounding that walks over the tree rely on: gaps between boxes are measured as
 distances between points are, column by column, so a box is never nearer, and its far side never
 farther, than one of its points as they are computed. Leaves the arrays' making and the sharing out
-among threads to `proxy.engine.neighbours`, other questions to `neighbours` and `components`.
+among threads to `proxy.engine.clusters.neighbours`, other questions to `neighbours` and
+`components`.
 
 The tree is complete: node i has the children 2 i + 1 and 2 i + 2, and all leaves are on the last
 level. Points lie in the order of the leaves:

@@ -2,8 +2,8 @@
 
 Owns the order of a row's additions, which depends on nothing but the model: a row has the same
 score, bit for bit, alone, in any batch and on the express lane (BLAS promises no such thing).
-Leaves the making of a program to `proxy.engine.linear_predictor`, which also takes the rows whose
-sum overflows.
+Leaves the making of a program to `proxy.engine.linear.linear_predictor`, which also takes the rows
+whose sum overflows.
 
 A program is two flat arrays, so that it can be handed to compiled code as two addresses:
 

@@ -4,7 +4,7 @@ Owns the order of a row's additions, which depends on nothing but the network: e
 starts with its bias and runs over the inputs one by one, so that a row has the same outputs, bit
 for bit, alone and in any batch. Outputs are summed side by side, LANES at a time, and rows ROWS at
 a time; neither adds two numbers in another order. Leaves the packing of weights, and their check,
-to `proxy.engine.network_predictor`.
+to `proxy.engine.networks.network_predictor`.
 
 Packed weights are one flat float32 array: layer by layer, and within a layer tile by tile of LANES
 outputs, the tile's biases and then its weights of each input. A layer's last tile is filled up with

@@ -3,7 +3,7 @@
 Owns activations with their derivatives, losses with theirs, the optimizers' steps, and the random
 numbers of shuffling and dropout, which are a hash of a key and a place (splitmix64: Steele, Lea &
 Flood 2014, OOPSLA), so that they do not depend on the order in which they are asked for. Leaves
-products to BLAS, and the order of everything to `proxy.engine.network_training`.
+products to BLAS, and the order of everything to `proxy.engine.networks.network_training`.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Owns the order of a row's products and additions, which depends on nothing but the model: a row has
 the same value, bit for bit, alone and in any batch. Leaves the making of a program, and its check,
-to `proxy.engine.monomials` and `proxy.engine.polynomial_predictor`.
+to `proxy.engine.linear.monomials` and `proxy.engine.linear.polynomial_predictor`.
 
 A program has a `parent` and a `column` for each monomial. The first `columns.size` monomials are
 the columns themselves, (x - centre) / scale; each later one is an earlier one, its parent, times

@@ -1,7 +1,7 @@
 """Score rows by trees, and order nodes for it: walks over packed nodes.
 
-Owns the walk. Leaves the packing, and every check of it, to `proxy.engine.tree_predictor`: here an
-index is believed.
+Owns the walk. Leaves the packing, and every check of it, to `proxy.engine.trees.tree_predictor`:
+here an index is believed.
 
 No value is compared with a threshold during a walk. Each is replaced by its rank, the number of the
 feature's distinct thresholds that are below it: x > thresholds[i] exactly when rank > i, so nothing

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.engine.linear_predictor import LinearScorer
+from proxy.engine.linear.linear_predictor import LinearScorer
 from proxy.engine.model import Model
 from proxy.engine.scorers import Scorer
 from proxy.kernels.linear import NOT_GIVEN

@@ -7,10 +7,10 @@ from sklearn.inspection import permutation_importance
 from sklearn.linear_model import LinearRegression
 
 from proxy.engine.columns import Column, Dataset, FeatureKind, InputFeature
-from proxy.engine.encoders import CategoryEncoder, DroppedEncoder, NumberEncoder
 from proxy.engine.importance import importances
 from proxy.engine.model_selection import split_rows
-from proxy.engine.preprocessing import Preprocessor
+from proxy.engine.preparation.encoders import CategoryEncoder, DroppedEncoder, NumberEncoder
+from proxy.engine.preparation.preprocessing import Preprocessor
 from tests.engine.estimator_checks import fit
 
 RNG = np.random.default_rng(0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from proxy.engine.packed_trees import Cuts, PackedTrees
+from proxy.engine.trees.packed_trees import Cuts, PackedTrees
 from proxy.kernels import ranks
 from proxy.kernels import trees as kernel
-from tests.engine.grown_trees import random_rows, random_tree
+from tests.engine.trees.grown_trees import random_rows, random_tree
 
 
 @pytest.mark.parametrize("n_leaves", [1, 2, 3, 50])

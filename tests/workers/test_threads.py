@@ -8,8 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from proxy.engine import artifact, design, logistic, preprocessing, training
+from proxy.engine import artifact, training
 from proxy.engine.columns import Column, Dataset, FeatureKind
+from proxy.engine.linear import logistic
+from proxy.engine.preparation import design, preprocessing
 from proxy.errors import InvalidParameterError, QueryCanceledError
 from proxy.workers.threads import LOOK_AHEAD, MOST_THREADS, ThreadedMap, thread_count
 

@@ -1,0 +1,1 @@
+"""Models without a target: k-means and DBSCAN, and how good clusters are."""

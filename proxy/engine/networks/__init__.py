@@ -1,0 +1,1 @@
+"""Feed-forward neural networks: their training, and their scoring."""

@@ -1,0 +1,1 @@
+"""Models made of trees: one, a forest, or the sum that boosting makes."""

@@ -1,0 +1,352 @@
+"""The cuts of many trees: how they are stored, and how they are packed for walks.
+
+Owns the passage between trees, tensors and the words of `proxy.kernels.trees`, and every check that
+makes a walk over the words safe. What leaves are worth is `tree_quantization`'s.
+
+A stored tree is in level order, so that one bit for each node says where all children are: those of
+the tree's i-th cut are its nodes 2i + 1 and 2i + 2. No cycle, and no child outside its tree, can be
+written down. Thresholds are stored once for each feature, ascending, and cuts have their places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.arrays import Flags, Matrix, Vector
+from proxy.engine.predictors import Tensors
+from proxy.engine.trees.tree import LevelTree, Tree
+from proxy.kernels import ranks
+from proxy.kernels import trees as kernel
+
+MOST_NODES = 1 << 31
+NODES_AT_A_TIME = 1 << 18
+_UNSIGNED = (np.uint8, np.uint16, np.uint32)
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The cuts of trees in level order.
+
+    Attributes
+    ----------
+    tree_sizes : (n_trees,), nodes of each
+    is_cut : (n_nodes,), False for a leaf
+    feature : (n_cuts,)
+    threshold_index : (n_cuts,), the place among the feature's thresholds
+    missing_left : (n_cuts,)
+    threshold_counts : (n_features,)
+    thresholds : those of each feature, ascending, one feature's behind the other's
+    """
+
+    tree_sizes: Integers
+    is_cut: Flags
+    feature: Integers | NDArray[np.int32]
+    threshold_index: Integers | NDArray[np.int32]
+    missing_left: Flags
+    threshold_counts: Integers
+    thresholds: Vector
+
+    @property
+    def n_leaves(self) -> int:
+        """Return the number of leaves of all trees."""
+        return len(self.is_cut) - len(self.feature)
+
+    @property
+    def leaf_counts(self) -> Integers:
+        """Return (n_trees,): half of a tree's nodes, and one, are leaves."""
+        return (self.tree_sizes + 1) // 2
+
+    @classmethod
+    def from_trees(cls, trees: Sequence[Tree | LevelTree], n_features: int) -> tuple[Self, Matrix]:
+        """Return the cuts, and the (n_leaves, n_values) values of the leaves in their order."""
+        levels = [levelled(tree) if isinstance(tree, Tree) else tree for tree in trees]
+        sizes = np.array([len(level.is_cut) for level in levels], np.int64)
+        feature = _joined([level.feature for level in levels], np.int32)
+        threshold = _joined([level.threshold for level in levels], np.float64)
+        index, counts, thresholds = _distinct_thresholds(feature, threshold, n_features)
+        del threshold
+        values = [level.value for level in levels]
+        cuts = cls(
+            sizes,
+            _joined([level.is_cut for level in levels], np.bool_),
+            feature,
+            index,
+            _joined([level.missing_left for level in levels], np.bool_),
+            counts,
+            thresholds,
+        )
+        return cuts, np.concatenate(values) if values else np.zeros((0, 1))
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """Return the arrays that `from_tensors` rebuilds it of; nothing is lost."""
+        return {
+            "tree_sizes": self.tree_sizes.astype(np.uint32),
+            "is_cut": np.packbits(self.is_cut),
+            "feature": _smallest(self.feature),
+            "threshold_index": _smallest(self.threshold_index),
+            "missing_left": np.packbits(self.missing_left),
+            "threshold_counts": _smallest(self.threshold_counts),
+            "thresholds": _narrowest(self.thresholds),
+        }
+
+    @classmethod
+    def from_tensors(cls, tensors: Tensors, n_features: int) -> Self:
+        """Rebuild them of arrays that anybody may have made.
+
+        Raises
+        ------
+        ValueError, KeyError
+            They are not such cuts.
+        """
+        sizes = _integers(tensors["tree_sizes"])
+        n_nodes, n_cuts = int(sizes.sum()), int((sizes // 2).sum())
+        _require(n_nodes < MOST_NODES and bool((sizes % 2 == 1).all()), "tree_sizes")
+        cuts = cls(
+            tree_sizes=sizes,
+            is_cut=_flags(tensors["is_cut"], n_nodes),
+            feature=_integers(tensors["feature"]),
+            threshold_index=_integers(tensors["threshold_index"]),
+            missing_left=_flags(tensors["missing_left"], n_cuts),
+            threshold_counts=_integers(tensors["threshold_counts"]),
+            thresholds=_thresholds(tensors["thresholds"]),
+        )
+        _require(len(cuts.feature) == n_cuts == int(cuts.is_cut.sum()), "feature")
+        _require(len(cuts.threshold_index) == n_cuts, "threshold_index")
+        _require(len(cuts.threshold_counts) == n_features, "threshold_counts")
+        cuts.check()
+        return cuts
+
+    def check(self) -> None:
+        """Refuse what cannot be walked.
+
+        Raises
+        ------
+        ValueError
+            A child would not be behind its parent or not in its tree, or a number is too large.
+        """
+        counts = self.threshold_counts
+        _require(bool((counts < kernel.LEAF_RANK).all()), "threshold_counts")
+        _require(int(counts.sum()) == len(self.thresholds), "thresholds")
+        _require(bool((self.feature < len(counts)).all()), "feature")
+        _require(bool((self.threshold_index < counts[self.feature]).all()), "threshold_index")
+        owner = np.repeat(np.arange(len(counts)), counts)
+        ascends = (self.thresholds[1:] > self.thresholds[:-1]) | (owner[1:] > owner[:-1])
+        _require(bool(np.isfinite(self.thresholds).all() and ascends.all()), "thresholds")
+        for nodes, steps in self.left_steps():
+            own = steps[self.is_cut[nodes]]
+            _require(bool(((own > 0) & (own < 1 << kernel.DELTA_BITS)).all()), "is_cut")
+        starts = np.cumsum(self.tree_sizes) - self.tree_sizes
+        if len(starts):
+            totals = np.add.reduceat(self.is_cut, starts, dtype=np.int64)
+            _require(bool((totals == self.tree_sizes // 2).all()), "is_cut")
+
+    def left_steps(self) -> Iterator[tuple[slice, Integers]]:
+        """Yield nodes, of some trees at a time, and how far behind each its left child is.
+
+        That of a leaf means nothing.
+        """
+        ends = np.cumsum(self.tree_sizes)
+        first = 0
+        while first < len(ends):
+            begin = int(ends[first] - self.tree_sizes[first])
+            last = max(int(np.searchsorted(ends, begin + NODES_AT_A_TIME)), first + 1)
+            nodes = slice(begin, int(ends[last - 1]))
+            yield nodes, _left_steps(self.is_cut[nodes], self.tree_sizes[first:last])
+            first = last
+
+
+@dataclass(frozen=True, slots=True)
+class PackedTrees:
+    """Cuts as the kernels of `proxy.kernels.trees` take them.
+
+    Attributes
+    ----------
+    words, roots, searches, tables, n_slots : theirs
+    slot_feature, slot_is_low : (n_slots,), of the columns of the ranks
+    tree_sizes, threshold_counts, thresholds : as in `Cuts`
+    """
+
+    words: NDArray[np.uint64]
+    roots: NDArray[np.uint64]
+    searches: Integers
+    tables: Vector
+    slot_feature: Integers
+    slot_is_low: Flags
+    tree_sizes: Integers
+    threshold_counts: Integers
+    thresholds: Vector
+
+    @property
+    def n_slots(self) -> int:
+        """Return the width of a row's ranks; a tree without a cut looks at one, too."""
+        return max(len(self.slot_feature), 1)
+
+    @property
+    def is_cut(self) -> Flags:
+        """Return (n_nodes,): False for a leaf."""
+        return np.asarray(self._rank() != kernel.LEAF_RANK)
+
+    @classmethod
+    def from_cuts(cls, cuts: Cuts) -> Self:
+        """Pack cuts that have been checked.
+
+        Raises
+        ------
+        ValueError
+            They look at more than a million features.
+        """
+        codes = 2 * cuts.feature + ~cuts.missing_left
+        is_used = np.bincount(codes) > 0
+        slots = np.flatnonzero(is_used)
+        _require(len(slots) < 1 << kernel.SLOT_BITS, "feature")
+        slot_of_cut = (np.cumsum(is_used) - 1)[codes]
+        del codes  # of forests, each of these arrays takes as much as the model
+        own = (slot_of_cut << ranks.RANK_BITS | cuts.threshold_index).astype(np.uint64)
+        del slot_of_cut
+        words = np.full(len(cuts.is_cut), kernel.LEAF_RANK, np.uint64)
+        words[cuts.is_cut] = own
+        del own
+        words <<= np.uint64(kernel.DELTA_BITS)
+        for nodes, steps in cuts.left_steps():
+            words[nodes] |= np.where(cuts.is_cut[nodes], steps, 0).astype(np.uint64)
+        searches, tables = _searches(slots, cuts)
+        return cls(
+            words=words,
+            roots=(np.cumsum(cuts.tree_sizes) - cuts.tree_sizes).astype(np.uint64),
+            searches=searches,
+            tables=tables,
+            slot_feature=slots // 2,
+            slot_is_low=slots % 2 == 0,
+            tree_sizes=cuts.tree_sizes,
+            threshold_counts=cuts.threshold_counts,
+            thresholds=cuts.thresholds,
+        )
+
+    def cuts(self) -> Cuts:
+        """Return what was packed."""
+        rank = self._rank()
+        is_cut = np.asarray(rank != kernel.LEAF_RANK)
+        slot_shift = np.uint64(kernel.DELTA_BITS + ranks.RANK_BITS)
+        slot = (self.words[is_cut] >> slot_shift).astype(np.int64)
+        return Cuts(
+            tree_sizes=self.tree_sizes,
+            is_cut=is_cut,
+            feature=self.slot_feature[slot],
+            threshold_index=rank[is_cut],
+            missing_left=self.slot_is_low[slot],
+            threshold_counts=self.threshold_counts,
+            thresholds=self.thresholds,
+        )
+
+    def _rank(self) -> Integers:
+        shifted = self.words >> np.uint64(kernel.DELTA_BITS)
+        return np.asarray(shifted & np.uint64(kernel.LEAF_RANK)).astype(np.int64)
+
+
+def _searches(slots: Integers, cuts: Cuts) -> tuple[Integers, Vector]:
+    """Return the bisections of `proxy.kernels.trees`, and the tables that they go over."""
+    searches: list[list[int]] = []
+    tables: list[Vector] = []
+    slot_of = {int(slot): place for place, slot in enumerate(slots)}
+    starts = np.cumsum(cuts.threshold_counts) - cuts.threshold_counts
+    table_start = 0
+    for feature in np.unique(slots // 2).tolist():
+        count = int(cuts.threshold_counts[feature])
+        top = 1 << (count.bit_length() - 1)
+        table = np.full(2 * top - 1, np.inf)
+        table[:count] = cuts.thresholds[starts[feature] : starts[feature] + count]
+        low, high = (slot_of.get(2 * feature + i, ranks.NO_SLOT) for i in range(2))
+        searches.append([feature, table_start, top, low, high])
+        tables.append(table)
+        table_start += len(table)
+    return (
+        np.array(searches, np.int64).reshape(-1, ranks.SEARCH_FIELDS),
+        _joined(tables, np.float64),
+    )
+
+
+def levelled(tree: Tree) -> LevelTree:
+    """Return a tree in level order."""
+    order = np.empty(len(tree.left), np.int64)
+    kernel.order_by_level(tree.left, order)
+    is_cut = tree.left[order] > 0
+    cuts = order[is_cut]
+    return LevelTree(
+        is_cut,
+        tree.feature[cuts],
+        tree.threshold[cuts],
+        tree.missing_left[cuts].astype(np.bool_),
+        tree.value[order[~is_cut]],
+    )
+
+
+def _left_steps(is_cut: Flags, sizes: Integers) -> Integers:
+    cuts_before: Integers = np.cumsum(is_cut) - is_cut
+    starts = np.cumsum(sizes) - sizes
+    own = np.arange(len(is_cut)) - np.repeat(starts, sizes)
+    in_tree: Integers = cuts_before - np.repeat(cuts_before[starts], sizes)
+    return np.asarray(2 * in_tree + 1 - own)
+
+
+def _distinct_thresholds(
+    feature: NDArray[np.int32], threshold: Vector, n_features: int
+) -> tuple[NDArray[np.int32], Integers, Vector]:
+    """Return each cut's place among its feature's thresholds, their counts, and all of them."""
+    by_feature = np.argsort(feature, kind="stable")
+    ends = np.cumsum(np.bincount(feature, minlength=n_features))
+    place = np.empty(len(feature), np.int32)
+    counts = np.zeros(n_features, np.int64)
+    distinct = []
+    for own in np.unique(feature).tolist():
+        cuts = by_feature[ends[own - 1] if own else 0 : ends[own]]
+        thresholds, places = np.unique(threshold[cuts], return_inverse=True)
+        place[cuts], counts[own] = places, len(thresholds)
+        distinct.append(thresholds)
+    return place, counts, _joined(distinct, np.float64)
+
+
+def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:
+    return np.concatenate([np.zeros(0, dtype), *parts]).astype(dtype, copy=False)
+
+
+def _smallest(numbers: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers, none of them negative, in as few bytes as the largest takes."""
+    return numbers.astype(np.min_scalar_type(int(numbers.max(initial=0))))
+
+
+def _narrowest(numbers: Vector) -> NDArray[Any]:
+    """Return them in single precision if that is what they are: so are halves of whole numbers."""
+    with np.errstate(over="ignore"):
+        single = numbers.astype(np.float32)
+    return single if np.array_equal(single, numbers) else numbers
+
+
+def _require(holds: bool, name: str) -> None:  # noqa: FBT001 - reads as `assert`
+    if not holds:
+        raise ValueError(f"{name} is not that of trees")
+
+
+def _integers(array: NDArray[Any]) -> Integers:
+    if array.ndim != 1 or array.dtype.type not in _UNSIGNED:
+        raise ValueError(f"an array of whole numbers is {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def _flags(array: NDArray[Any], count: int) -> Flags:
+    if array.dtype != np.uint8 or array.shape != ((count + 7) // 8,):
+        raise ValueError(f"an array of bits is {array.dtype} {array.shape}")
+    bits = np.unpackbits(array)
+    _require(not bits[count:].any(), "an array of bits")
+    return bits[:count].astype(np.bool_)
+
+
+def _thresholds(array: NDArray[Any]) -> Vector:
+    if array.ndim != 1 or array.dtype.type not in {np.float32, np.float64}:
+        raise ValueError(f"thresholds are {array.dtype} {array.shape}")
+    return array.astype(np.float64)
