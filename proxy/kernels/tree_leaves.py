@@ -43,6 +43,7 @@ FEATURES = types.Array(types.int32, 1, "C", readonly=True)
 EDGES = types.Array(types.float64, 2, "C", readonly=True)
 VALUES = types.Array(types.float64, 2, "C")
 COUNTS = types.Array(types.uint16, 1, "C")
+VOTES = types.Array(types.float32, 2, "C")
 
 LARGEST_GAIN = 1e290
 """So that their sum is finite: squares of the largest values that training takes may not be."""
@@ -305,12 +306,12 @@ def draw_rows(rows: NDArray[np.int32], seed: int, counts: NDArray[np.uint16]) ->
         counts[drawn] += np.uint16(1)
 
 
-@kernel(VOID(ROW_NUMBERS, ROW_NUMBERS, EDGES, VALUES, ROW_NUMBERS))
+@kernel(VOID(ROW_NUMBERS, ROW_NUMBERS, EDGES, VOTES, ROW_NUMBERS))
 def add_leaves(
     rows: NDArray[np.int32],
     leaf: NDArray[np.int32],
     value: NDArray[np.float64],
-    sums: NDArray[np.float64],
+    sums: NDArray[np.float32],
     counts: NDArray[np.int32],
 ) -> None:
     """Add what a tree says of each of the rows to the (n_rows, n_values) sums, and count it."""
@@ -319,4 +320,4 @@ def add_leaves(
         own = np.uint64(leaf[i])
         counts[row] += np.int32(1)
         for k in range(np.uint64(value.shape[1])):
-            sums[row, k] += value[own, k]
+            sums[row, k] = np.float32(sums[row, k] + value[own, k])

@@ -186,10 +186,13 @@ class FetchedRows(Reply):
 
     def _check_memory(self) -> None:
         if self.reader.size_bytes > self._limit:
+            n_rows, size = self.reader.n_rows, self.reader.size_bytes
+            fitting = int(n_rows * self._limit / size) // 1000 * 1000
             raise TooLargeError(
                 "the training set is larger than max_training_memory",
-                detail=f"After {self.reader.n_rows} rows it takes {self.reader.size_bytes} bytes; "
-                f"the limit is {self._limit}.",
-                hint="Select fewer rows or columns, or raise [ml] max_training_memory.",
+                detail=f"After {n_rows} rows it takes {size} bytes; the limit is {self._limit}. "
+                f"About {fitting} rows of these columns would fit.",
+                hint="Select fewer rows or columns, raise [ml] max_training_memory, or learn on "
+                "from part to part by warm_start.",
                 sqlstate="53200",
             )

@@ -6,7 +6,7 @@ and the weights of classes. Growing is `tree_growth`'s, scoring `tree_predictor`
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -42,7 +42,7 @@ class TreeEnsemble:
         self.feature_importances_: Vector = np.zeros(0)
         self.warnings_: tuple[str, ...] = ()
 
-    def _keep(self, trees: Sequence[Tree | LevelTree], bins: BinnedMatrix) -> None:
+    def _keep(self, trees: Iterable[Tree | LevelTree], bins: BinnedMatrix) -> None:
         self.n_features_in_ = bins.n_features
         n_outputs = max(self.n_classes_, 1)
         self.predictor_ = TreePredictor(
@@ -259,12 +259,17 @@ def class_weights(
 
     'balanced' counts the rows of a class by their weights; a class without any has none.
     """
-    weight = np.ones(len(codes)) if sample_weight is None else sample_weight
+    weight = even_weights(len(codes)) if sample_weight is None else sample_weight
     if class_weight != "balanced":
         return weight
     counts = np.bincount(codes, weight, n_classes)
     share = np.divide(counts.sum(), n_classes * counts, out=np.zeros(n_classes), where=counts > 0)
     return np.asarray(weight * share[codes])
+
+
+def even_weights(n_samples: int) -> Vector:
+    """Return (n_samples,) ones that take the room of one."""
+    return np.broadcast_to(np.float64(1.0), (n_samples,))
 
 
 def impurity_of(

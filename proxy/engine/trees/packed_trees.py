@@ -10,7 +10,7 @@ written down. Thresholds are stored once for each feature, ascending, and cuts h
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -63,24 +63,21 @@ class Cuts:
         return (self.tree_sizes + 1) // 2
 
     @classmethod
-    def from_trees(cls, trees: Sequence[Tree | LevelTree], n_features: int) -> tuple[Self, Matrix]:
-        """Return the cuts, and the (n_leaves, n_values) values of the leaves in their order."""
-        levels = [levelled(tree) if isinstance(tree, Tree) else tree for tree in trees]
-        sizes = np.array([len(level.is_cut) for level in levels], np.int64)
-        feature = _joined([level.feature for level in levels], np.int32)
-        threshold = _joined([level.threshold for level in levels], np.float64)
-        index, counts, thresholds = _distinct_thresholds(feature, threshold, n_features)
-        del threshold
-        values = [level.value for level in levels]
-        cuts = cls(
-            sizes,
-            _joined([level.is_cut for level in levels], np.bool_),
-            feature,
-            index,
-            _joined([level.missing_left for level in levels], np.bool_),
-            counts,
-            thresholds,
+    def from_trees(cls, trees: Iterable[Tree | LevelTree], n_features: int) -> tuple[Self, Matrix]:
+        """Return the cuts, and the (n_leaves, n_values) values of the leaves in their order.
+
+        Each array is joined when the trees' own of the one before are gone: forests are large.
+        """
+        parts = [_parts(tree) for tree in trees]
+        sizes = np.array([len(part[0]) for part in parts], np.int64)
+        is_cut = _taken(parts, 0, np.bool_)
+        missing_left = _taken(parts, 1, np.bool_)
+        feature = _taken(parts, 2, np.int32)
+        index, counts, thresholds = _distinct_thresholds(
+            feature, _taken(parts, 3, np.float64), n_features
         )
+        cuts = cls(sizes, is_cut, feature, index, missing_left, counts, thresholds)
+        values = [part[4] for part in parts]
         return cuts, np.concatenate(values) if values else np.zeros((0, 1))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -309,6 +306,19 @@ def _distinct_thresholds(
         place[cuts], counts[own] = places, len(thresholds)
         distinct.append(thresholds)
     return place, counts, _joined(distinct, np.float64)
+
+
+def _parts(tree: Tree | LevelTree) -> list[NDArray[Any]]:
+    level = levelled(tree) if isinstance(tree, Tree) else tree
+    return [level.is_cut, level.missing_left, level.feature, level.threshold, level.value]
+
+
+def _taken(parts: list[list[NDArray[Any]]], place: int, dtype: type[np.generic]) -> NDArray[Any]:
+    """Return the arrays at a place, joined, and drop them there."""
+    taken = _joined([part[place] for part in parts], dtype)
+    for part in parts:
+        part[place] = part[place][:0].copy()
+    return taken
 
 
 def _joined(parts: Sequence[NDArray[Any]], dtype: type[np.generic]) -> NDArray[Any]:

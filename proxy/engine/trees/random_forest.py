@@ -18,7 +18,12 @@ from proxy.engine.predictors import PROBABILITY, VALUE
 from proxy.engine.preparation.design import Design
 from proxy.engine.trees.bagging import Bagging, Votes
 from proxy.engine.trees.binning import BinnedMatrix, bin_design
-from proxy.engine.trees.decision_tree import TreeEnsemble, class_weights, impurity_of
+from proxy.engine.trees.decision_tree import (
+    TreeEnsemble,
+    class_weights,
+    even_weights,
+    impurity_of,
+)
 from proxy.engine.trees.tree import LevelTree
 from proxy.engine.trees.tree_growth import Criterion, TreeGrower
 from proxy.engine.trees.tree_statistics import ClassCodes
@@ -83,7 +88,8 @@ class _RandomForest(TreeEnsemble):
         self.warnings_, self.oob_score_ = (), None
         # The memory of growth is gone before the predictor is made: a quarter of the peak.
         trees = self._grow_trees(bins, target, weight, report, parallel)
-        self._keep(trees, bins)
+        trees.reverse()
+        self._keep((trees.pop() for _ in range(len(trees))), bins)  # each is dropped in turn
 
     def _grow_trees(
         self,
@@ -214,7 +220,7 @@ class RandomForestRegressor(_RandomForest):
             54000: by the trees so far, the forest would take more than 4 GiB.
         """
         bins = bin_design(X, parallel, sample_weight=sample_weight)
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        weight = even_weights(len(y)) if sample_weight is None else sample_weight
         self._grow(bins, y, weight, report, parallel)
         return self
 

@@ -7,7 +7,7 @@ Owns the sizes, and the root's place in the table of nodes. What the arrays mean
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,17 +107,50 @@ class Scratch:
         n_slots = size.n_slots(n_rows)
         per_row = 1 if size.of_classes else 2
         one_histogram = words.N_BINS * size.n_channels
-        self._rows = np.empty(n_rows, np.int32)
-        self.spare: RowNumbers = np.empty(n_rows, np.int32)
-        self.words: Words = np.empty(size.n_samples * per_row, np.int64)
-        self.node_words: Words = np.empty(n_rows * per_row, np.int64)
-        self.node_codes = np.empty(n_rows if size.of_classes else 0, np.uint16)
-        self.histograms: Words = np.zeros(one_histogram * (1 + n_slots * size.n_features), np.int64)
-        self.nodes: RowNumbers = np.empty((n_nodes, table.NODE_FIELDS), np.int32)
-        self.gains: Vector = np.empty(n_nodes)
-        self.waiting: RowNumbers = np.empty(n_nodes, np.int32)
-        self.free: RowNumbers = np.empty(n_slots, np.int32)
+        n_codes = n_rows if size.of_classes else 0
+        n_words = one_histogram * (1 + n_slots * size.n_features)
+        # In one piece: of the C library's allocators glibc's gives large pieces back to the system
+        # when they are done with, and small ones to whoever comes next in the same thread.
+        memory = _Memory(
+            8 * (size.n_samples * per_row + n_rows * per_row + n_words + n_nodes)
+            + 4 * (2 * n_rows + n_nodes * (table.NODE_FIELDS + 1) + n_slots)
+            + 2 * n_codes
+        )
+        self.words: Words = memory.take(size.n_samples * per_row, np.int64)
+        self.node_words: Words = memory.take(n_rows * per_row, np.int64)
+        self.histograms: Words = memory.take(n_words, np.int64)
+        self.histograms[:] = 0
+        self.gains: Vector = memory.take(n_nodes, np.float64)
+        self._rows = memory.take(n_rows, np.int32)
+        self.spare: RowNumbers = memory.take(n_rows, np.int32)
+        nodes: RowNumbers = memory.take(n_nodes * table.NODE_FIELDS, np.int32)
+        self.nodes = nodes.reshape(n_nodes, table.NODE_FIELDS)
+        self.waiting: RowNumbers = memory.take(n_nodes, np.int32)
+        self.free: RowNumbers = memory.take(n_slots, np.int32)
+        self.node_codes = memory.take(n_codes, np.uint16)
 
     def grown_nodes(self) -> RowNumbers:
         """Return the table of the nodes that were made."""
         return self.nodes[: int(self.state[table.N_NODES])]
+
+
+WORTH_GIVING_BACK = 1 << 22
+GIVEN_BACK = (1 << 25) + 4096
+"""Pieces above 32 MiB go back to the system at once (DEFAULT_MMAP_THRESHOLD_MAX of glibc's malloc);
+what of one is never touched takes no memory."""
+
+
+class _Memory:
+    """A piece of memory that arrays are taken of, those of larger elements first."""
+
+    def __init__(self, size_bytes: int) -> None:
+        if size_bytes > WORTH_GIVING_BACK:
+            size_bytes = max(size_bytes, GIVEN_BACK)
+        self._bytes = np.empty(size_bytes, np.uint8)
+        self._taken = 0
+
+    def take(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:
+        """Return the next `count` elements, as they are."""
+        start = self._taken
+        self._taken += count * np.dtype(dtype).itemsize
+        return self._bytes[start : self._taken].view(dtype)

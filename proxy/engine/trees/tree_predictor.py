@@ -7,7 +7,7 @@ Owns the predictor that every tree ensemble leaves behind. Its two halves are th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any, Self
 
 import numpy as np
@@ -52,7 +52,7 @@ class TreePredictor:
 
     def __init__(
         self,
-        trees: Sequence[Tree | LevelTree],
+        trees: Iterable[Tree | LevelTree],
         *,
         link: Link,
         n_features_in: int,
