@@ -268,7 +268,7 @@ ALGORITHM_FIGURES = (
     Figure("forest-score", _row("the same, scoring", CORES, ">=", 2, 5), forest_score),
     Figure(
         "forest-memory",
-        _row("peak memory of a forest's fit, 1 M x 20", "scikit-learn", "<=", 0.5, 0.2),
+        _row("peak memory of a forest's fit, 1 M x 20, 50 trees", "scikit-learn", "<=", 0.5, 0.2),
         forest_memory,
     ),
     Figure("tree-fit", _row("decision_tree(10), 1 M x 10", "scikit-learn", ">=", 5, 20), tree_fit),

@@ -53,9 +53,10 @@ the client is not what is measured; only psycopg makes objects of them, because 
 Everything runs on this machine, over TCP without TLS, and all tables are in PostgreSQL's memory.
 Training by pgseer includes its evaluation on held-out rows, a second fit; scikit-learn fits once.
 
-To repeat it: `make bench`, about ten minutes, on a machine that does nothing else. PgBouncer must
-be installed to be compared with. `.venv/bin/python -m benchmarks --quick` is a smoke test,
-`--only NAME` measures some figures, `--list` names them.
+To repeat it: `make bench`, about twenty minutes, on a machine that does nothing else. PgBouncer
+must be installed to be compared with, and `PGSEER_BENCH_DATA` names the folder of real data.
+`.venv/bin/python -m benchmarks --quick` is a smoke test, `--only NAME` measures some figures,
+`--list` names them.
 """
 
 
