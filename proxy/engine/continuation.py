@@ -18,7 +18,12 @@ from proxy.engine.linear.logistic import LogisticRegression
 from proxy.engine.linear.remembered import Curvature, Statistics
 from proxy.engine.model import Model
 from proxy.engine.preparation.time_text import as_time
-from proxy.errors import DatatypeMismatchError, InvalidParameterError, UndefinedColumnError
+from proxy.errors import (
+    ArtifactError,
+    DatatypeMismatchError,
+    InvalidParameterError,
+    UndefinedColumnError,
+)
 
 
 def check_algorithm(earlier: Model, algorithm: str) -> None:
@@ -90,7 +95,13 @@ def told_of(earlier: Model, parameters: Mapping[str, Any]) -> dict[str, Any]:
             'parameter "fit_intercept" must be that of the model of warm_start',
             hint=f"It is {str(not fit_intercept).lower()} there.",
         )
-    start = _estimator(predictor, fit_intercept=fit_intercept)
+    try:
+        start = _estimator(predictor, fit_intercept=fit_intercept)
+    except (KeyError, ValueError) as error:
+        raise ArtifactError(
+            "what the model of warm_start remembers of its rows is damaged",
+            hint="Restore the registry from a backup, or train the model again.",
+        ) from error
     return {"start": start, "continues": True}
 
 

@@ -10,9 +10,15 @@ from sklearn.datasets import load_digits
 
 from proxy.engine.artifact import dump, load
 from proxy.engine.columns import Column, Dataset, FeatureKind
+from proxy.engine.linear.coefficients import Coefficients
 from proxy.engine.model import Model
 from proxy.engine.training import TrainingResult, train
-from proxy.errors import DatatypeMismatchError, InvalidParameterError, UndefinedColumnError
+from proxy.errors import (
+    ArtifactError,
+    DatatypeMismatchError,
+    InvalidParameterError,
+    UndefinedColumnError,
+)
 from tests.engine.estimator_checks import mixed_dataset, without_nulls
 
 
@@ -148,3 +154,14 @@ def test_the_algorithm_must_be_the_models() -> None:
     assert caught.value.sqlstate == "22023"
     with pytest.raises(InvalidParameterError, match="fit_intercept"):
         learn("linear_regression", dataset, model, fit_intercept=False)
+
+
+def test_a_damaged_memory_is_refused() -> None:
+    """What anybody may have stored is checked before it is learned on from."""
+    dataset = mixed_dataset("linear_regression")
+    model = learn("linear_regression", dataset).model
+    assert isinstance(model.predictor, Coefficients)
+    model.predictor.memory["gram"] = np.zeros((2, 2))
+    with pytest.raises(ArtifactError) as caught:
+        learn("linear_regression", dataset, model)
+    assert caught.value.sqlstate == "XX001"

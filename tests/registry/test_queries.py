@@ -165,9 +165,11 @@ async def test_describe_writes_a_matrix_line_by_line(registry: Registry, connect
         "per_class": [0.25, 0.75],
         "odd": {"a": 1},
         "empty": [],
+        "oob_score": 0.75,
     }
     store(connection, metrics=metrics)
     rows = connection.execute(queries.describe_model("churn")).fetchall()
+    assert ("out-of-bag metric", "oob_score", "0.75", None) in rows
     assert [row[1:] for row in rows if row[0] == "held-out metric"] == [
         ("accuracy", "0.5", None),
         ("confusion_matrix", "50, 3", "rows of class basic, by predicted class"),

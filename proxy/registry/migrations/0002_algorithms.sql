@@ -189,8 +189,11 @@ BEGIN
           FROM described AS d, jsonb_each_text(d.parameters) AS p
         UNION ALL
         -- A clustering is measured on the rows that it learned from: nobody said what is right.
+        -- A forest knows of each row what the trees say that have not learned from it.
         SELECT 3, dense_rank() OVER (ORDER BY m.key), l.ordinal,
-               CASE d.task WHEN 'clustering' THEN 'metric' ELSE 'held-out metric' END,
+               CASE WHEN m.key = 'oob_score' THEN 'out-of-bag metric'
+                    WHEN d.task = 'clustering' THEN 'metric'
+                    ELSE 'held-out metric' END,
                l.name, l.value, l.detail
           FROM described AS d, jsonb_each(d.metrics) AS m,
                LATERAL ml.metric_lines(m.key, m.value, d.classes) AS l
