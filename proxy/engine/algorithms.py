@@ -468,7 +468,5 @@ def check_parameters(name: str, given: Mapping[str, Value]) -> dict[str, Value]:
         42704: no such algorithm.
     InvalidParameterError
         22023: an unknown key or a value out of range.
-    UnsupportedError
-        0A000: a parameter that is known and not built yet.
     """
     return check_values(name, find_algorithm(name).parameters, given)

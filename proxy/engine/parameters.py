@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import Literal, TypeAlias
 
-from proxy.errors import InvalidParameterError, UnsupportedError
+from proxy.errors import InvalidParameterError
 
 Value: TypeAlias = int | float | bool | str | list["Value"] | None
 ParameterType: TypeAlias = Literal["integer", "number", "boolean", "choice", "integers", "text"]
@@ -26,7 +26,6 @@ class Parameter:
     minimum, maximum : ends of the range, of 'integers' each one's; left out where it says so
     choices : of a 'choice', the values accepted; of any other type, those accepted beside it
     cost : what a value beyond the range would need, in a sentence
-    is_planned : known, and refused unless it has its default
     """
 
     name: str
@@ -39,7 +38,6 @@ class Parameter:
     excludes_minimum: bool = False
     choices: tuple[str | None, ...] = ()
     cost: Callable[[float], str] | None = None
-    is_planned: bool = False
 
     def check(self, value: Value) -> Value:
         """Return the value in its own type.
@@ -48,8 +46,6 @@ class Parameter:
         ------
         InvalidParameterError
             22023: of another type, or out of range.
-        UnsupportedError
-            0A000: the parameter is planned and the value not its default.
         """
         checked = value
         if (value is None or isinstance(value, str)) and value in self.choices:
@@ -64,11 +60,6 @@ class Parameter:
             checked = self._refuse(value)
         else:
             checked = self._check_number(value)
-        if self.is_planned and checked != self.default:
-            raise UnsupportedError(
-                f'parameter "{self.name}" is not supported yet',
-                hint=f"Leave it out, or give it its default, {_spell(self.default)}.",
-            )
         return checked
 
     def _check_list(self, value: Value) -> Value:

@@ -116,7 +116,7 @@ def train(
 
     Raises
     ------
-    UnknownModelError, InvalidParameterError, UnsupportedError
+    UnknownModelError, InvalidParameterError
         The algorithm or a parameter is wrong.
     UndefinedColumnError, DatatypeMismatchError
         The query has no feature, no target, or a target of the wrong type.
