@@ -16,6 +16,7 @@ from proxy.engine.arrays import Codes, Matrix, Vector
 from proxy.engine.columns import FeatureKind, InputFeature
 from proxy.engine.linear.coefficients import Coefficients
 from proxy.engine.linear.linear_predictor import LinearPredictor, LinearScorer
+from proxy.engine.linear.polynomial_predictor import PolynomialPredictor
 from proxy.engine.parameters import Value
 from proxy.engine.predictors import Predictor
 from proxy.engine.preparation.encoders import NumberEncoder
@@ -220,8 +221,11 @@ class Model:
     def describe(self) -> list[ModelTerm]:
         """Return every coefficient, class by class: the intercept, then the features' in order.
 
-        What is no linear model has none.
+        A polynomial's are of its monomials, in columns as standard deviations from their means.
+        Other models have none.
         """
+        if isinstance(self.predictor, PolynomialPredictor):
+            return self._monomials(self.predictor)
         if not isinstance(self.predictor, Coefficients):
             return []
         labels: tuple[str | None, ...] = (None,)
@@ -231,6 +235,26 @@ class Model:
         return [
             term for k, label in enumerate(labels) for term in self._terms(coefficients, k, label)
         ]
+
+    def _monomials(self, polynomial: PolynomialPredictor) -> list[ModelTerm]:
+        names = self._column_names()
+        terms = [ModelTerm(None, None, None, "intercept", None, polynomial.intercept, None)]
+        for powers, weight in zip(polynomial.powers(), polynomial.coef.tolist(), strict=True):
+            factors = [names[j] if power == 1 else f"{names[j]}^{power}" for j, power in powers]
+            terms.append(ModelTerm(None, None, None, " * ".join(factors), None, weight, None))
+        return terms
+
+    def _column_names(self) -> list[str]:
+        """Return what each column of the design is called in a product."""
+        names: list[str] = []
+        encoders = iter(self.preprocessor.encoders_)
+        for feature in self.features:
+            for i in range(feature.width):
+                element = f"[{i + 1}]" if feature.kind is FeatureKind.ARRAY else ""
+                for term in next(encoders).terms():
+                    about = "" if term == "value" else f" is {term}"
+                    names.append(f"{feature.name}{element}{about}")
+        return names
 
     def _terms(self, coefficients: Coefficients, k: int, label: str | None) -> list[ModelTerm]:
         intercept = float(coefficients.intercept[k])

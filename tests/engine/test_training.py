@@ -248,3 +248,19 @@ def test_describe_names_the_class_of_each_coefficient() -> None:
         assert {term.class_label for term in terms} == labels
         elements = [term.term for term in terms if term.feature == "array"]
         assert elements == ["[1]", "[2]", "[3]"] * len(labels)
+
+
+def test_describe_names_every_monomial() -> None:
+    """The products add up to the prediction, in columns as standard deviations from the means."""
+    rng = np.random.default_rng(0)
+    X = rng.normal([3.0, -1.0], [2.0, 0.5], size=(200, 2))
+    y = 1.0 + X[:, 0] ** 2 - 3.0 * X[:, 0] * X[:, 1] + 2.0 * X[:, 1]
+    model = fit("polynomial_regression", table(X, y), degree=2).model
+    terms = {term.term: term.coefficient for term in model.describe()}
+    assert set(terms) == {"intercept", "x0", "x1", "x0^2", "x0 * x1", "x1^2"}
+    z = (X - X.mean(axis=0)) / X.std(axis=0)
+    found = terms["intercept"] + terms["x0"] * z[:, 0] + terms["x1"] * z[:, 1]
+    found += terms["x0^2"] * z[:, 0] ** 2 + terms["x1^2"] * z[:, 1] ** 2
+    found += terms["x0 * x1"] * z[:, 0] * z[:, 1]
+    np.testing.assert_allclose(found, y, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(model.predict(X), y, rtol=1e-9, atol=1e-9)

@@ -6,6 +6,7 @@ loops are in `kernels.polynomial`, the fit in `polynomial`.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Self
 
 import numpy as np
@@ -73,6 +74,14 @@ class PolynomialPredictor:
         scratch = np.empty((len(self.coef), min(len(X), self._rows_at_a_time)))
         evaluate(X, *self._program, self.intercept, self._limit, scratch, values[0])
         return values
+
+    def powers(self) -> list[tuple[tuple[int, int], ...]]:
+        """Return, for each monomial, its columns of the design and their powers, ascending."""
+        factors: list[tuple[int, ...]] = []
+        for parent, column in zip(self.parent.tolist(), self.column.tolist(), strict=True):
+            before = factors[parent] if parent >= 0 else ()
+            factors.append((*before, int(self.columns[column])))
+        return [tuple(sorted(Counter(each).items())) for each in factors]
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that `from_tensors` rebuilds it of."""
