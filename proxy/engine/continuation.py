@@ -25,6 +25,9 @@ from proxy.errors import (
     UndefinedColumnError,
 )
 
+CONTINUED_BY: Mapping[str, dict[str, Any]] = {"kmeans": {"mini_batch": True}}
+"""Parameters that learning on implies: only mini-batches weigh new rows against those before."""
+
 
 def check_algorithm(earlier: Model, algorithm: str) -> None:
     """Refuse a model of another algorithm.

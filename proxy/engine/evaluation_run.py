@@ -18,8 +18,8 @@ from proxy.engine.clusters.clustering_metrics import SAMPLE_SIZE, silhouette_sco
 from proxy.engine.columns import NULL_CODE, Column, Dataset, FeatureKind, InputFeature
 from proxy.engine.evaluation import classification_metrics, regression_metrics
 from proxy.engine.model import Model
-from proxy.engine.parallel import InOrderMap, collect, one_by_one
-from proxy.engine.preparation.design import input_columns, raw_matrix, rows_per_block
+from proxy.engine.parallel import InOrderMap, one_by_one
+from proxy.engine.preparation.design import input_columns, over_raw_blocks, raw_matrix
 from proxy.engine.preparation.encoding import RowEncoder
 from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
 from proxy.engine.unseen_labels import UNSEEN, class_codes, metrics_with_unseen
@@ -30,7 +30,6 @@ from proxy.errors import (
     UndefinedColumnError,
 )
 
-SCORING_BLOCK_BYTES = 1 << 21
 MOST_NAMES_TOLD = 5
 NOISE = "-1"
 
@@ -202,12 +201,7 @@ def _scored(
 ) -> Any:
     """Return what `predict` returns for the raw matrices of all rows, joined."""
     inputs = input_columns(features, model.preprocessor)
-    size = rows_per_block(len(inputs) + len(model.classes), SCORING_BLOCK_BYTES)
-
-    def block(start: int) -> Any:
-        return predict(raw_matrix(inputs, rows[start : start + size]))
-
-    return np.concatenate(collect(parallel, block, range(0, len(rows), size)))
+    return over_raw_blocks(predict, inputs, rows, n_outputs=len(model.classes), parallel=parallel)
 
 
 def _dropped(n_rows: int) -> tuple[str, ...]:

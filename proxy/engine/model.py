@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -148,8 +149,12 @@ class Model:
             self._linear = LinearPredictor(
                 preprocessor.encoders_, predictor.coef, predictor.intercept
             )
-        self._whole = EncodedScorer(preprocessor, predictor, range(self.input_width))
         self._scorers: dict[PredictKind, Scorer] = {}
+
+    @cached_property
+    def _whole(self) -> EncodedScorer:
+        """Return what scores rows of the raw matrix; a linear model has no use for it."""
+        return EncodedScorer(self.preprocessor, self.predictor, range(self.input_width))
 
     def predict(self, raw: Matrix) -> Vector:
         """Return (n,): the value; of two classes the probability of classes[1]; else the class."""

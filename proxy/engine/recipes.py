@@ -49,6 +49,8 @@ class Recipe:
     arguments : the parameters that the estimator takes
     class_arguments : those that only the classifier takes
     quantized : makes a predictor of fewer bits; None where there is no such parameter
+    begins_at_previous : the solution does not depend on where the fit begins, and one fitted on
+        like rows is a good beginning
     """
 
     preparation: Callable[[Mapping[str, Any]], Preparation]
@@ -58,6 +60,7 @@ class Recipe:
     clusterer: Callable[..., Estimator] | None = None
     class_arguments: tuple[str, ...] = ()
     quantized: Callable[[Any, Any], Predictor] | None = None
+    begins_at_previous: bool = False
 
     def estimator(self, parameters: Mapping[str, Any], task: str) -> Estimator:
         """Return an estimator that is not fitted yet.
@@ -120,6 +123,7 @@ RECIPES: Mapping[str, Recipe] = {
         _linear,
         ("l1", "l2", "fit_intercept", "max_iterations", "tol", "class_weight"),
         classifier=LogisticRegression,
+        begins_at_previous=True,
     ),
     "decision_tree": Recipe(
         lambda _: TREES,

@@ -12,6 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from proxy.engine.arrays import Codes, Matrix, Rows, Vector
+from proxy.engine.clusters.clustering_metrics import silhouette_score
+from proxy.engine.clusters.kmeans import KMeans
 from proxy.engine.columns import Column, Dataset, FeatureKind
 from proxy.engine.evaluation import (
     accuracy_score,
@@ -21,6 +23,7 @@ from proxy.engine.evaluation import (
 )
 from proxy.engine.model import Model, Target
 from proxy.engine.parallel import InOrderMap
+from proxy.engine.preparation.design import EncodedDesign
 from proxy.engine.preparation.target_coding import TargetMatrix
 from proxy.engine.targets import (
     Labels,
@@ -70,6 +73,11 @@ class Task(Protocol):
     def score(self, predicted: Vector | Matrix, places: Codes) -> float:
         """Return the headline metric alone."""
 
+    def measure_fit(
+        self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
+    ) -> dict[str, Any]:
+        """Return what a fit says of its own quality, on the rows that it was made on."""
+
 
 class Regression:
     """A column of numbers."""
@@ -101,6 +109,12 @@ class Regression:
     def score(self, predicted: Vector, places: Codes) -> float:
         """Return r2."""
         return r2_score(self.y[places], predicted)
+
+    def measure_fit(
+        self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
+    ) -> dict[str, Any]:
+        """Return a forest's score of rows by the trees that have not learned from them."""
+        return _out_of_bag(estimator)
 
 
 class Classification:
@@ -134,6 +148,12 @@ class Classification:
         """Return the accuracy."""
         return accuracy_score(self._codes[places], predicted)
 
+    def measure_fit(
+        self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
+    ) -> dict[str, Any]:
+        """Return a forest's score of rows by the trees that have not learned from them."""
+        return _out_of_bag(estimator)
+
 
 class Clustering:
     """No column at all: every row can tell."""
@@ -163,6 +183,22 @@ class Clustering:
     def score(self, predicted: Vector, places: Codes) -> float:
         """Return nothing to compare."""
         return 0.0
+
+    def measure_fit(
+        self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
+    ) -> dict[str, Any]:
+        """Return inertia, or clusters and noise, and the silhouette."""
+        labels = estimator.labels_
+        quality = {"silhouette": silhouette_score(design, labels, parallel=parallel)}
+        if isinstance(estimator, KMeans):
+            return {"inertia": estimator.inertia_, **quality}
+        n_clusters = int(labels.max(initial=-1)) + 1
+        return {"clusters": n_clusters, "noise": int((labels < 0).sum()), **quality}
+
+
+def _out_of_bag(estimator: Any) -> dict[str, Any]:
+    score = getattr(estimator, "oob_score_", None)
+    return {} if score is None or not np.isfinite(score) else {"oob_score": float(score)}
 
 
 def cluster_target(labels: tuple[str, ...]) -> Target:
@@ -203,7 +239,7 @@ def choose_task(
     return Classification(classification_target(column, algorithm)), notices
 
 
-def same_task(earlier: Model, dataset: Dataset) -> Task:
+def same_task(earlier: Model, parameters: Mapping[str, Any], dataset: Dataset) -> Task:
     """Return the task of an earlier model, to be learned on from a dataset.
 
     Raises
@@ -211,10 +247,17 @@ def same_task(earlier: Model, dataset: Dataset) -> Task:
     UndefinedColumnError, NoTrainingRowsError
         As `choose_task`.
     InvalidParameterError
-        22023: a label is none of the model's classes.
+        22023: another task is named; a label is none of the model's classes.
     """
-    if earlier.task in {"regression", "clustering"}:
-        return choose_task(earlier.algorithm, earlier.task, {}, dataset)[0]
+    own = earlier.task if earlier.task in {"regression", "clustering"} else "classification"
+    wanted = parameters.get("task") or own
+    if wanted != own:
+        raise InvalidParameterError(
+            f"parameter \"task\" cannot be '{wanted}': the model of warm_start is of {own}",
+            hint="Leave it out.",
+        )
+    if own != "classification":
+        return choose_task(earlier.algorithm, own, {}, dataset)[0]
     if dataset.target is None:
         raise _no_target()
     found = class_codes(earlier.target, dataset.target)

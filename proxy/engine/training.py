@@ -15,17 +15,13 @@ import numpy as np
 
 from proxy.engine.algorithms import check_parameters, find_algorithm
 from proxy.engine.arrays import Codes, Matrix, Rows, Vector
-from proxy.engine.clusters.clustering_metrics import silhouette_score
-from proxy.engine.clusters.dbscan import DBSCAN
-from proxy.engine.clusters.kmeans import KMeans
 from proxy.engine.columns import Dataset
-from proxy.engine.continuation import aligned, check_algorithm, told_of
+from proxy.engine.continuation import CONTINUED_BY, aligned, check_algorithm, told_of
 from proxy.engine.importance import importances, permutation_importances
 from proxy.engine.linear.coefficients import Coefficients
-from proxy.engine.linear.logistic import LogisticRegression
 from proxy.engine.model import Importance, Model
 from proxy.engine.model_selection import Split, split_rows
-from proxy.engine.parallel import InOrderMap, collect, one_by_one
+from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.parameters import Value
 from proxy.engine.predictor_kinds import cluster_labels
 from proxy.engine.predictors import Predictor
@@ -33,8 +29,7 @@ from proxy.engine.preparation.design import (
     EncodedDesign,
     InputColumn,
     input_columns,
-    raw_matrix,
-    rows_per_block,
+    over_raw_blocks,
 )
 from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE, Preprocessor
 from proxy.engine.preparation.screening import suspicious_notices
@@ -48,7 +43,6 @@ from proxy.engine.recipes import (
 from proxy.engine.tasks import Task, choose_task, cluster_target, same_task
 from proxy.errors import InvalidParameterError, NoTrainingRowsError, UndefinedColumnError
 
-SCORING_BLOCK_BYTES = 1 << 21
 NULL_NOT_ALLOWED = "22004"
 
 
@@ -137,9 +131,8 @@ def train(
     else:
         check_algorithm(earlier, algorithm)
         dataset = aligned(dataset, earlier.features)
-        task, notices = same_task(earlier, dataset), []
-        # Only mini-batches weigh the new rows against those that the centres stand for.
-        checked |= {"mini_batch": True} if algorithm == "kmeans" else {}
+        task, notices = same_task(earlier, checked, dataset), []
+        checked |= CONTINUED_BY.get(algorithm, {})
     told = with_hidden_layers(
         checked, sum(column.width for column in dataset.features), len(task.target.classes)
     )
@@ -285,12 +278,13 @@ class _Training:
         return metrics, permutation, loss
 
     def _predict(self, model: Model, inputs: list[InputColumn], rows: Codes) -> Vector | Matrix:
-        size = rows_per_block(len(inputs) + len(model.classes), SCORING_BLOCK_BYTES)
-
-        def predict(start: int) -> Vector | Matrix:
-            return self.task.predict(model, raw_matrix(inputs, rows[start : start + size]))
-
-        return np.concatenate(collect(self.parallel, predict, range(0, len(rows), size)))
+        return over_raw_blocks(
+            lambda raw: self.task.predict(model, raw),
+            inputs,
+            rows,
+            n_outputs=len(model.classes),
+            parallel=self.parallel,
+        )
 
     def _dataset_rows(self, places: Rows) -> Rows:
         """Return the dataset's row numbers of places among the rows with a target."""
@@ -311,8 +305,7 @@ class _Training:
         design = EncodedDesign(self.dataset, preprocessor, rows)
         answers = self.task.answers(places)
         more = self.told.more
-        if isinstance(estimator, LogisticRegression) and not more:
-            # The minimum does not depend on the beginning, and this one is near.
+        if self.recipe.begins_at_previous and not more:
             more = {"start": self._previous}
         estimator.fit(
             design,
@@ -325,7 +318,7 @@ class _Training:
         self._previous = estimator
         metrics: dict[str, Any] = {}
         if places is None:
-            metrics = _metrics_of_fit(estimator, design, self.parallel)
+            metrics = self.task.measure_fit(estimator, design, self.parallel)
         return self._made(estimator, preprocessor, metrics)
 
     def _preprocessor(self, rows: Rows, places: Rows) -> Preprocessor:
@@ -406,26 +399,6 @@ def _quantization_notice(fitted: _Fitted, kind: str, loss: str) -> str:
 
 def _size_bytes(model: Model) -> int:
     return sum(array.nbytes for array in model.predictor.tensors().values())
-
-
-def _metrics_of_fit(
-    estimator: Estimator, design: EncodedDesign, parallel: InOrderMap
-) -> dict[str, Any]:
-    """Return what a fit says of its own quality, on the rows that it was made on.
-
-    Clusters are measured there: no row says which one would have been right.
-    """
-    if isinstance(estimator, KMeans | DBSCAN):
-        metrics = {"silhouette": silhouette_score(design, estimator.labels_, parallel=parallel)}
-        if isinstance(estimator, KMeans):
-            return {"inertia": estimator.inertia_, **metrics}
-        n_noise = int((estimator.labels_ < 0).sum())
-        return {
-            "clusters": len(cluster_labels(estimator.predictor_)) - 1,
-            "noise": n_noise,
-        } | metrics
-    score = getattr(estimator, "oob_score_", None)
-    return {} if score is None or not np.isfinite(score) else {"oob_score": float(score)}
 
 
 def _check_finite(fitted: Coefficients) -> None:

@@ -6,10 +6,12 @@ encoders to `encoders` beside it.
 A program is two flat arrays:
 
     program  int64    N_NUMBERS, N_TABLES; for each number SOURCE, COLUMN and HAS_INDICATOR; for
-                      each table SOURCE, COLUMN, N_CATEGORIES, N_COLUMNS and FIRST
+                      each table SOURCE, COLUMN, N_CATEGORIES, N_COLUMNS, FIRST and IS_ONE_HOT
     weights  float64  for each number what stands for NULL, -inf and inf, the shift and the inverse
-                      scale, the indicator's 0 and its 1; then the tables, row by row,
-                      (N_CATEGORIES + 3, N_COLUMNS) each, from FIRST on
+                      scale, the indicator's 0 and its 1; then the tables, each from FIRST on: row
+                      by row, (N_CATEGORIES + 3, N_COLUMNS); of one-hot columns, whose table would
+                      be the square of the categories, what each column is when it is off, what it
+                      is when it is on, and for each of the N_CATEGORIES + 3 the one that is on
 
 A source is a column of the values, or NOT_GIVEN: then it is NULL in every row.
 """
@@ -25,8 +27,8 @@ N_NUMBERS, N_TABLES = range(2)
 HEADER_SIZE = 2
 SOURCE, COLUMN, HAS_INDICATOR = range(3)
 NUMBER_SIZE = 3
-N_CATEGORIES, N_COLUMNS, FIRST = range(2, 5)
-TABLE_SIZE = 5
+N_CATEGORIES, N_COLUMNS, FIRST, IS_ONE_HOT = range(2, 6)
+TABLE_SIZE = 6
 NULL, LOW, HIGH, SHIFT, INVERSE, ABSENT, PRESENT = range(7)
 N_WEIGHTS = 7
 NOT_GIVEN = -1
@@ -85,9 +87,15 @@ def encode_rows(
             place = n_categories + 2
             if code == code:
                 place = int(min(max(code, -1.0), float(n_categories))) + 1
-            first = program[at + FIRST] + place * n_columns
+            first = program[at + FIRST]
+            is_one_hot = program[at + IS_ONE_HOT] != 0
+            start = first if is_one_hot else first + place * n_columns
             for k in range(n_columns):
-                out[row, column + k] = weights[first + k]
+                out[row, column + k] = weights[start + k]
+            if is_one_hot:
+                hot = int(weights[first + 2 * n_columns + place])
+                if hot >= 0:
+                    out[row, column + hot] = weights[first + n_columns + hot]
 
 
 @kernel(VOID(MATRIX, WRITABLE_FLOATS))

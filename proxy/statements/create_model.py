@@ -103,7 +103,7 @@ class Creation:
             started_s = time.monotonic()
             trained = await training.run(query, parameters, earlier)
             duration_s = time.monotonic() - started_s
-            version = await self._store(query, trained, parameters, duration_s)
+            version = await self._store(query, trained, duration_s)
         if version is not None:  # None: IF NOT EXISTS, somebody was faster, the NOTICE is told
             self._tell(training.narrator, version, trained, duration_s)
 
@@ -198,7 +198,6 @@ class Creation:
         self,
         query: FetchedQuery,
         trained: TrainedArtifact,
-        parameters: dict[str, Any],
         duration_s: float,
     ) -> bytes | None:
         """Store the model; return its version, or None where IF NOT EXISTS found one."""
@@ -214,7 +213,7 @@ class Creation:
             ),
             predict_kind=description.predict_kind,
             classes=description.classes,
-            parameters=parameters,
+            parameters=description.parameters,
             features=description.features,
             terms=description.terms,
             importances=description.importances,
@@ -223,7 +222,7 @@ class Creation:
             training_rows=description.n_samples,
             holdout_rows=description.n_holdout,
             duration_s=duration_s,
-            random_state=parameters.get("random_state"),
+            random_state=description.parameters.get("random_state"),
             format_version=description.format_version,
             artefact_sha256=description.artefact_sha256,
             artefact_size_bytes=len(trained.artefact),

@@ -149,6 +149,21 @@ def test_a_model_learns_on_from_another(
     ).fetchall() == [(1, None), (2, "part:1.0")]
 
 
+def test_parameters_are_stored_as_they_were_used(
+    client: psycopg.Connection, points: dict[str, np.ndarray]
+) -> None:
+    """K-means that learns on does so by mini-batches, and DESCRIBE and ml_models say so."""
+    client.execute("CREATE MODEL grown USING kmeans(k: 3) AS SELECT a, b FROM points")
+    client.execute(
+        "CREATE MODEL grown USING kmeans(k: 3, warm_start: 'grown') AS SELECT a, b FROM points"
+    )
+    stored = client.execute(
+        "SELECT parameters -> 'mini_batch' FROM ml_models WHERE model_name = 'grown'"
+        " ORDER BY version"
+    ).fetchall()
+    assert stored == [(False,), (True,)]
+
+
 @pytest.mark.parametrize(
     ("algorithm", "named", "sqlstate", "words"),
     [

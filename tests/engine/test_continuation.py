@@ -152,6 +152,10 @@ def test_the_algorithm_must_be_the_models() -> None:
     with pytest.raises(InvalidParameterError, match="a model of linear_regression") as caught:
         learn("neural_network", dataset, model, task="regression")
     assert caught.value.sqlstate == "22023"
+    forest_task = {"task": "classification", "hidden_layers": [3], "epochs": 1}
+    net = learn("neural_network", dataset, task="regression", hidden_layers=[3], epochs=1).model
+    with pytest.raises(InvalidParameterError, match="is of regression"):
+        learn("neural_network", dataset, net, **forest_task)
     with pytest.raises(InvalidParameterError, match="fit_intercept"):
         learn("linear_regression", dataset, model, fit_intercept=False)
 

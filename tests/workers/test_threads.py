@@ -126,7 +126,7 @@ def test_there_is_a_thread_for_each_processor() -> None:
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """A dozen blocks, where there would be one."""
     monkeypatch.setattr(design, "BLOCK_SIZE_BYTES", 1)
-    monkeypatch.setattr(training, "SCORING_BLOCK_BYTES", 1)
+    monkeypatch.setattr(design, "SCORING_BLOCK_BYTES", 1)
     monkeypatch.setattr(preprocessing, "SUMMARY_BLOCK_ROWS", 500)
     monkeypatch.setattr(preprocessing, "FEWEST_SHARED_ROWS", 0)
 

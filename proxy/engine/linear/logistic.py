@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
+from proxy.engine.class_weight import class_weights
 from proxy.engine.linear.coefficients import Coefficients
 from proxy.engine.linear.linear import UNREMEMBERED_NOTICE
 from proxy.engine.linear.logistic_problem import (
@@ -150,7 +151,7 @@ class LogisticRegression:
             standardised,
             codes,
             n_classes,
-            self._weight(codes, n_classes, sample_weight),
+            class_weights(codes, n_classes, sample_weight, self.class_weight),
             Penalties(self.l2, self.l1),
             earlier=None if before is None else _earlier(before, standardised, columns),
         )
@@ -166,14 +167,6 @@ class LogisticRegression:
         is_forgetful = continues and problem.earlier is None
         self.notices_ = (UNREMEMBERED_NOTICE,) if is_forgetful else ()
         return self
-
-    def _weight(self, codes: Codes, n_classes: int, sample_weight: Vector | None) -> Vector | None:
-        if self.class_weight != "balanced":
-            return sample_weight
-        counts = np.bincount(codes, weights=sample_weight, minlength=n_classes)
-        total = np.full(n_classes, counts.sum() / n_classes)
-        balanced = np.divide(total, counts, out=np.zeros(n_classes), where=counts > 0)[codes]
-        return np.asarray(balanced if sample_weight is None else balanced * sample_weight)
 
     def _initial(self, problem: LogisticProblem, start: LogisticRegression | None) -> Vector:
         """Return parameters to begin at: an earlier fit's, a sample's, or zeros."""

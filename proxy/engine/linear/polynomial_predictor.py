@@ -44,7 +44,6 @@ class PolynomialPredictor:
 
     link: Link = VALUE
     n_outputs = 1
-    n_labels = 0
 
     def __init__(
         self,

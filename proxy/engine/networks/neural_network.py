@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
+from proxy.engine.class_weight import class_weights
 from proxy.engine.networks.activations import ACTIVATIONS, Floats
 from proxy.engine.networks.network_parameters import Parameters, RandomStream
 from proxy.engine.networks.network_predictor import NetworkPredictor
@@ -266,7 +267,8 @@ class MLPClassifier(_MLP):
 
     Parameters
     ----------
-    class_weight : None, or 'balanced': n_samples / (n_classes * rows of the class)
+    class_weight : None, or 'balanced': n_samples / (n_classes * rows of the class), rows counted
+        by their weights
 
     Notes
     -----
@@ -290,11 +292,7 @@ class MLPClassifier(_MLP):
         return np.ascontiguousarray(y, np.int64)
 
     def _weights(self, y: NDArray[Any], sample_weight: Vector | None) -> Vector | None:
-        if self.class_weight is None:
-            return sample_weight
-        counts = np.bincount(y)
-        own = (len(y) / (len(counts) * np.maximum(counts, 1)))[y]
-        return own if sample_weight is None else np.asarray(own * sample_weight)
+        return class_weights(y, len(self.classes_), sample_weight, self.class_weight)
 
     def predict_proba(self, X: Matrix) -> Matrix:
         """Return (n_samples, n_classes) probabilities."""

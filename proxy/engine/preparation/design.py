@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Rows, Vector
 from proxy.engine.columns import Column, Dataset, FeatureKind
-from proxy.engine.parallel import InOrderMap, one_by_one
+from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.preparation.encoders import NumberEncoder, table_index
 from proxy.engine.preparation.preprocessing import Preprocessor
 from proxy.engine.preparation.target_coding import folds_of
@@ -28,6 +28,7 @@ from proxy.engine.preparation.target_coding import folds_of
 # between short operations. Twice as much is better for narrow designs and worse for wide ones.
 BLOCK_SIZE_BYTES = 1 << 22
 SMALLEST_BLOCK_ROWS = 256
+SCORING_BLOCK_BYTES = 1 << 21
 MOST_SHARED_SUMS = 1 << 21
 """16 MiB: more sums than these are made of one block at a time, as every block has its own."""
 
@@ -240,6 +241,28 @@ def raw_matrix(inputs: list[InputColumn], chosen: slice | NDArray[np.int64]) -> 
     """Return the (n, input_width) raw matrix of the chosen rows, as scoring would see it."""
     columns = [source.read(chosen) for source in inputs]
     return np.ascontiguousarray(np.stack(columns, axis=1))
+
+
+def over_raw_blocks(
+    work: Callable[[Matrix], NDArray[Any]],
+    inputs: list[InputColumn],
+    rows: NDArray[np.int64],
+    *,
+    n_outputs: int,
+    parallel: InOrderMap,
+) -> NDArray[Any]:
+    """Return what `work` returns for the raw matrices of the rows, block after block, joined.
+
+    Parameters
+    ----------
+    n_outputs : numbers that it returns for a row, to tell how many rows make a block
+    """
+    size = rows_per_block(len(inputs) + n_outputs, SCORING_BLOCK_BYTES)
+
+    def block(start: int) -> NDArray[Any]:
+        return work(raw_matrix(inputs, rows[start : start + size]))
+
+    return np.concatenate(collect(parallel, block, range(0, len(rows), size)))
 
 
 class StandardisedDesign:

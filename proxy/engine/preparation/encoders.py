@@ -84,15 +84,6 @@ class CategoryEncoder:
         hot = np.flatnonzero(slots >= 0)
         out[slots[hot], hot] = 1.0
 
-    def table(self) -> Matrix:
-        """Return the (len(categories) + 3, n_columns) design of each place of `table_index`."""
-        slots = self.slot_table()
-        rows = np.zeros((len(slots), self.n_columns))
-        for place, slot in enumerate(slots):
-            if slot >= 0:
-                rows[place, slot] = 1.0
-        return rows
-
     def slot_table(self) -> list[int]:
         """Return the design column of each place of `table_index`, -1 for none."""
         k = len(self.categories)
@@ -159,7 +150,6 @@ class DroppedEncoder:
 
 
 InputEncoder: TypeAlias = NumberEncoder | CategoryEncoder | TargetEncoder | DroppedEncoder
-TableEncoder: TypeAlias = CategoryEncoder | TargetEncoder
 
 
 def table_index(raw: Vector, n_categories: int) -> Codes:

@@ -7,12 +7,13 @@ of values whose columns need not be those of the raw matrix.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Vector
-from proxy.engine.preparation.encoders import DroppedEncoder, NumberEncoder
+from proxy.engine.preparation.encoders import CategoryEncoder, DroppedEncoder, NumberEncoder
 from proxy.engine.preparation.preprocessing import Preprocessor
 from proxy.kernels import encoding as kernel
 
@@ -49,7 +50,7 @@ def _compiled(
     shift, inverse = preprocessor.shift_, preprocessor.inverse_scale_
     numbers: list[int] = []
     number_weights: list[float] = []
-    tables: list[tuple[int, int, Matrix]] = []
+    tables: list[tuple[list[int], Vector, bool]] = []
     for j, (encoder, column) in enumerate(
         zip(preprocessor.encoders_, preprocessor.offsets(), strict=True)
     ):
@@ -63,19 +64,26 @@ def _compiled(
             flag = column + encoder.has_indicator
             number_weights += [(value - shift[flag]) * inverse[flag] for value in (0.0, 1.0)]
             continue
-        table = (encoder.table() - shift[columns]) * inverse[columns]
-        tables.append((sources[j], column, _recoded(table, recodings[j])))
+        if isinstance(encoder, CategoryEncoder):
+            rows = _recoded(np.array(encoder.slot_table()), recodings[j])
+            off, on = ((value - shift[columns]) * inverse[columns] for value in (0.0, 1.0))
+            weights = np.concatenate([off, on, rows])
+        else:
+            rows = _recoded(encoder.table(), recodings[j])
+            weights = ((rows - shift[columns]) * inverse[columns]).ravel()
+        head = [sources[j], column, len(rows) - 3, encoder.n_columns]
+        tables.append((head, weights, isinstance(encoder, CategoryEncoder)))
     words = [len(numbers) // kernel.NUMBER_SIZE, len(tables), *numbers]
     parts = [np.array(number_weights)]
     size = len(number_weights)
-    for source, column, table in tables:
-        words += [source, column, len(table) - 3, table.shape[1], size]
-        parts.append(table.ravel())
-        size += table.size
+    for head, weights, is_one_hot in tables:
+        words += [*head, size, is_one_hot]
+        parts.append(weights)
+        size += weights.size
     return np.array(words, np.int64), np.concatenate(parts)
 
 
-def _recoded(table: Matrix, codes: Vector | None) -> Matrix:
+def _recoded(table: NDArray[Any], codes: Vector | None) -> NDArray[Any]:
     """Return a table by the codes of the values: codes[i] is the model's for their code i."""
     if codes is None:
         return table

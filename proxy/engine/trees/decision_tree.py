@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
+from proxy.engine.class_weight import class_weights
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import PROBABILITY, VALUE, Link
 from proxy.engine.preparation.design import Design
@@ -177,7 +178,7 @@ class DecisionTreeRegressor(_DecisionTree):
         report : called before and after, with the mean squared error
         """
         bins = bin_design(X, parallel, sample_weight=sample_weight)
-        weight = np.ones(len(y)) if sample_weight is None else sample_weight
+        weight = even_weights(len(y)) if sample_weight is None else sample_weight
         self._grow(bins, y, weight, report, parallel)
         return self
 
@@ -240,6 +241,7 @@ class DecisionTreeClassifier(_DecisionTree):
         self.n_classes_ = int(codes.max()) + 1
         bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = class_weights(codes, self.n_classes_, sample_weight, self.class_weight)
+        weight = even_weights(len(codes)) if weight is None else weight
         self._grow(bins, codes.astype(np.uint16), weight, report, parallel)
         return self
 
@@ -250,21 +252,6 @@ class DecisionTreeClassifier(_DecisionTree):
     def predict(self, X: Matrix) -> Codes:
         """Return the (n_samples,) class numbers."""
         return np.asarray(self.predictor_.outputs(np.ascontiguousarray(X)).argmax(axis=0))
-
-
-def class_weights(
-    codes: Codes, n_classes: int, sample_weight: Vector | None, class_weight: str | None
-) -> Vector:
-    """Return the (n_samples,) weights of rows, with those of their classes.
-
-    'balanced' counts the rows of a class by their weights; a class without any has none.
-    """
-    weight = even_weights(len(codes)) if sample_weight is None else sample_weight
-    if class_weight != "balanced":
-        return weight
-    counts = np.bincount(codes, weight, n_classes)
-    share = np.divide(counts.sum(), n_classes * counts, out=np.zeros(n_classes), where=counts > 0)
-    return np.asarray(weight * share[codes])
 
 
 def even_weights(n_samples: int) -> Vector:

@@ -25,6 +25,7 @@ from proxy.engine.arrays import (
     Vector,
     ignore_iteration,
 )
+from proxy.engine.class_weight import class_weights
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import LOG_ODDS, VALUE, Link
 from proxy.engine.preparation.design import Design
@@ -234,7 +235,8 @@ class GradientBoostingClassifier(_GradientBoosting):
 
     Parameters
     ----------
-    class_weight : None, or 'balanced': n_samples / (n_classes * rows of the class)
+    class_weight : None, or 'balanced': n_samples / (n_classes * rows of the class), rows counted
+        by their weights
     """
 
     def __init__(
@@ -290,12 +292,9 @@ class GradientBoostingClassifier(_GradientBoosting):
         TooLargeError
             54000: trees or scores would not fit into memory.
         """
-        counts = np.bincount(y, minlength=2)
-        weight = sample_weight
-        if self.class_weight == "balanced":
-            own = (len(y) / (len(counts) * np.maximum(counts, 1)))[y]
-            weight = own if sample_weight is None else own * sample_weight
-        self._fit(X, y, weight, len(counts), report=report, parallel=parallel)
+        n_classes = max(int(y.max(initial=0)) + 1, 2)
+        weight = class_weights(y, n_classes, sample_weight, self.class_weight)
+        self._fit(X, y, weight, n_classes, report=report, parallel=parallel)
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:

@@ -13,6 +13,7 @@ from typing import Self
 import numpy as np
 
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
+from proxy.engine.class_weight import class_weights
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import PROBABILITY, VALUE
 from proxy.engine.preparation.design import Design
@@ -20,7 +21,6 @@ from proxy.engine.trees.bagging import Bagging, Votes
 from proxy.engine.trees.binning import BinnedMatrix, bin_design
 from proxy.engine.trees.decision_tree import (
     TreeEnsemble,
-    class_weights,
     even_weights,
     impurity_of,
 )
@@ -236,7 +236,7 @@ class RandomForestClassifier(_RandomForest):
     ----------
     criterion : "gini", or "entropy", which is also called "log_loss"
     class_weight : None, or 'balanced': n_samples / (n_classes * rows of the class), of all rows
-        and not of a draw
+        and not of a draw, counted by their weights
     """
 
     link = PROBABILITY
@@ -292,6 +292,7 @@ class RandomForestClassifier(_RandomForest):
         self.n_classes_ = int(codes.max()) + 1
         bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = class_weights(codes, self.n_classes_, sample_weight, self.class_weight)
+        weight = even_weights(len(codes)) if weight is None else weight
         self._grow(bins, codes.astype(np.uint16), weight, report, parallel)
         return self
 

@@ -48,8 +48,6 @@ class TreePredictor:
     trees, alone and in any batch.
     """
 
-    n_labels = 0
-
     def __init__(
         self,
         trees: Iterable[Tree | LevelTree],

@@ -85,6 +85,18 @@ def test_columns_may_lie_anywhere_or_be_missing(preprocessor: Preprocessor, seed
     np.testing.assert_array_equal(found, straight)
 
 
+def test_a_wide_category_takes_no_square_of_memory() -> None:
+    """The program of 5,000 one-hot columns is a few numbers for each, not a table of 25 million."""
+    names = tuple(f"c{k:04d}" for k in range(5000))
+    preprocessor = Preprocessor(10_000, Preparation(standardises=True))
+    preprocessor.encoders_ = (CategoryEncoder(names, has_infrequent=False, has_indicator=True),)
+    preprocessor.mean_, preprocessor.scale_ = np.full(5001, 0.5), np.full(5001, 2.0)
+    encoder = RowEncoder(preprocessor, [0], [None])
+    assert encoder._weights.size < 4 * 5001
+    values = np.array([[4321.0], [np.nan], [5000.0]])
+    np.testing.assert_array_equal(encoder.encode(values), preprocessor.transform(values))
+
+
 def test_codes_of_other_dictionaries_are_translated() -> None:
     """A query that knows other categories than the model has its codes turned into the model's."""
     preprocessor = Preprocessor()
