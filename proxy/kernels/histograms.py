@@ -54,31 +54,6 @@ lowest_bit: Any = _intrinsic(_lowest_bit)
 
 
 @inner
-def gather(
-    rows: NDArray[np.int32],
-    start: int,
-    stop: int,
-    mode: int,
-    words: NDArray[np.int64],
-    codes: NDArray[np.uint16],
-    node_words: NDArray[np.int64],
-    node_codes: NDArray[np.uint16],
-) -> None:
-    """Put the statistics of a node's rows into the order of the rows."""
-    one = np.uint64(1)
-    if mode == MOMENTS:
-        for i in range(np.uint64(0), np.uint64(stop - start)):
-            row = np.uint64(rows[np.uint64(start) + i]) << one
-            node_words[i << one] = words[row]
-            node_words[(i << one) + one] = words[row + one]
-    else:
-        for i in range(np.uint64(0), np.uint64(stop - start)):
-            row = np.uint64(rows[np.uint64(start) + i])
-            node_words[i] = words[row]
-            node_codes[i] = codes[row]
-
-
-@inner
 def total_of_rows(
     n_rows: int,
     mode: int,

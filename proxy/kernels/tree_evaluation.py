@@ -37,13 +37,13 @@ from proxy.kernels.histograms import (
     add_classes,
     add_moments,
     clear_bins,
-    gather,
     is_constant,
     note_bins_of_histogram,
     note_bins_of_rows,
     total_of_histogram,
     total_of_rows,
 )
+from proxy.kernels.row_statistics import COUNTS, gather, weight_of
 from proxy.kernels.tree_nodes import (
     CRITERION,
     FEATURE,
@@ -120,9 +120,9 @@ def _has_one_value(
     second: NDArray[np.float64],
 ) -> bool:
     """Return whether all rows have the same value, up to rounding, where it is weighted."""
-    value = first[rows[start]] / second[rows[start]]
+    value = first[rows[start]] / weight_of(second, np.uint64(rows[start]))
     for i in range(start + 1, stop):
-        other = first[rows[i]] / second[rows[i]]
+        other = first[rows[i]] / weight_of(second, np.uint64(rows[i]))
         if abs(other - value) > _SAME * abs(value):
             return False
     return True
@@ -205,7 +205,6 @@ def _count_feature(
         NODES,
         INT64,
         WRITABLE_FLOATS,
-        OFFSETS,
         ALL_CODES,
         OFFSETS,
         CODES,
@@ -215,6 +214,7 @@ def _count_feature(
         OFFSETS,
         FLOATS,
         FLOATS,
+        COUNTS,
         OFFSETS,
         FLOATS,
         OFFSETS,
@@ -226,7 +226,6 @@ def find_cut(
     nodes: NDArray[np.int32],
     node: int,
     gains: NDArray[np.float64],
-    words: NDArray[np.int64],
     codes: NDArray[np.uint16],
     node_words: NDArray[np.int64],
     node_codes: NDArray[np.uint16],
@@ -236,6 +235,7 @@ def find_cut(
     totals: NDArray[np.int64],
     first: NDArray[np.float64],
     second: NDArray[np.float64],
+    counts: NDArray[np.uint16],
     settings: NDArray[np.int64],
     limits: NDArray[np.float64],
     state: NDArray[np.int64],
@@ -254,7 +254,19 @@ def find_cut(
         base = slot_base(nodes[node, SLOT], settings)
         total_of_histogram(histograms, base, n_channels, totals)
     else:
-        gather(rows, start, stop, mode, words, codes, node_words, node_codes)
+        gather(
+            rows,
+            start,
+            stop,
+            first,
+            second,
+            counts,
+            codes,
+            settings,
+            limits,
+            node_words,
+            node_codes,
+        )
         total_of_rows(stop - start, mode, n_channels, node_words, node_codes, totals)
     if _is_pure(totals, n_channels, mode):
         return

@@ -39,8 +39,8 @@ from proxy.kernels.histograms import (
     N_BINS,
     ROW_NUMBERS,
     fill_histograms,
-    gather,
 )
+from proxy.kernels.row_statistics import COUNTS, gather
 from proxy.kernels.tree_evaluation import find_cut
 from proxy.kernels.tree_nodes import (
     DEPTH,
@@ -195,7 +195,6 @@ _SIGNATURE = INT64(
     BYTES,
     ROW_NUMBERS,
     ROW_NUMBERS,
-    OFFSETS,
     ALL_CODES,
     OFFSETS,
     CODES,
@@ -209,6 +208,7 @@ _SIGNATURE = INT64(
     OFFSETS,
     FLOATS,
     FLOATS,
+    COUNTS,
     OFFSETS,
     FLOATS,
     OFFSETS,
@@ -220,7 +220,6 @@ def grow(
     bins: NDArray[np.uint8],
     rows: NDArray[np.int32],
     spare: NDArray[np.int32],
-    words: NDArray[np.int64],
     codes: NDArray[np.uint16],
     node_words: NDArray[np.int64],
     node_codes: NDArray[np.uint16],
@@ -234,6 +233,7 @@ def grow(
     totals: NDArray[np.int64],
     first: NDArray[np.float64],
     second: NDArray[np.float64],
+    counts: NDArray[np.uint16],
     settings: NDArray[np.int64],
     limits: NDArray[np.float64],
     state: NDArray[np.int64],
@@ -245,9 +245,9 @@ def grow(
     bins : (n_features * N_ROWS,), feature by feature
     rows : (m,), the row numbers of the tree; put into the order of the leaves
     spare : (m,), scratch
-    words : by MODE (2 * N_ROWS,) or (N_ROWS,), the statistics of each row
     codes : (N_ROWS,), the class of each row; empty with MOMENTS
-    node_words, node_codes : as the two above, but for m rows; those of the node to be filled
+    node_words : by MODE (2 * m,) or (m,), the statistics of the rows of the node to be filled
+    node_codes : (m,), their classes; empty with MOMENTS
     histograms : (N_CHANNELS * 256 * (1 + n_slots * N_FEATURES),); the room before the slots is
         zero, and is again at the end
     nodes : (capacity, NODE_FIELDS), of which the first is the root: all rows, a leaf so far
@@ -256,7 +256,9 @@ def grow(
     free : (n_slots,), the slots that nobody has
     order : (N_FEATURES,), a permutation of the features
     occupied, totals : (4,) and (2 * N_CHANNELS,), scratch
-    first, second : (N_ROWS,), what the words were made of, but codes
+    first : (N_ROWS,), gradients, or weight * y, of a row drawn once; empty with CLASSES
+    second : (N_ROWS,) or (1,), hessians or weights, of a row drawn once
+    counts : (N_ROWS,) or (1,), how often each row was drawn
     settings, limits : (N_SETTINGS,) and (N_LIMITS,)
     state : (STATE_SIZE,), changed in place; at first one node, one leaf, no parent and BEGIN
 
@@ -282,7 +284,19 @@ def grow(
             node = state[FILLING]
             if node != DONE:
                 start, stop = nodes[node, START], nodes[node, STOP]
-                gather(rows, start, stop, settings[MODE], words, codes, node_words, node_codes)
+                gather(
+                    rows,
+                    start,
+                    stop,
+                    first,
+                    second,
+                    counts,
+                    codes,
+                    settings,
+                    limits,
+                    node_words,
+                    node_codes,
+                )
                 if (stop - start) * settings[N_FEATURES] >= settings[SHARED_WORK]:
                     return int(node)
                 fill_histograms(
@@ -316,7 +330,6 @@ def grow(
                         nodes,
                         node,
                         gains,
-                        words,
                         codes,
                         node_words,
                         node_codes,
@@ -326,6 +339,7 @@ def grow(
                         totals,
                         first,
                         second,
+                        counts,
                         settings,
                         limits,
                         state,

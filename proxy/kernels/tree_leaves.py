@@ -1,12 +1,9 @@
-"""The two ends of growing a tree: statistics as words before, thresholds and values after.
+"""What comes after a tree is grown: thresholds, values, and where rows end.
 
-Owns rounding to fixed point, the walk of binned rows, and what a leaf holds. Growth itself is
-`tree_growth`'s.
+Owns what a leaf holds, and the walk of binned rows. Growth itself is `tree_growth`'s.
 """
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 from numba import types
@@ -16,7 +13,6 @@ from proxy.kernels.compilation import (
     BYTES,
     FLOATS,
     INT64,
-    OFFSETS,
     VOID,
     WRITABLE_BYTES,
     WRITABLE_FLOATS,
@@ -25,7 +21,7 @@ from proxy.kernels.compilation import (
 )
 from proxy.kernels.cuts import NEWTON
 from proxy.kernels.histograms import ALL_CODES, CLASSES, MISSING_BIN, ROW_NUMBERS
-from proxy.kernels.tree_evaluation import next_random
+from proxy.kernels.row_statistics import COUNTS, count_of, weight_of
 from proxy.kernels.tree_nodes import (
     FEATURE,
     HIGH,
@@ -42,7 +38,6 @@ FLOAT64 = types.float64
 FEATURES = types.Array(types.int32, 1, "C", readonly=True)
 EDGES = types.Array(types.float64, 2, "C", readonly=True)
 VALUES = types.Array(types.float64, 2, "C")
-COUNTS = types.Array(types.uint16, 1, "C")
 VOTES = types.Array(types.float32, 2, "C")
 
 LARGEST_GAIN = 1e290
@@ -50,58 +45,6 @@ LARGEST_GAIN = 1e290
 
 ABOVE_ALL = np.finfo(np.float64).max
 """The threshold that parts all values from the missing ones."""
-
-
-@kernel(VOID(FLOATS, FLOATS, ROW_NUMBERS, WRITABLE_FLOATS))
-def sum_statistics(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    rows: NDArray[np.int32],
-    sums: NDArray[np.float64],
-) -> None:
-    """Write the sums over rows of `first`, of its magnitudes, and of `second`."""
-    total = magnitude = weight = 0.0
-    for i in range(np.uint64(rows.size)):
-        row = np.uint64(rows[i])
-        total += first[row]
-        magnitude += abs(first[row])
-        weight += second[row]
-    sums[0], sums[1], sums[2] = total, magnitude, weight
-
-
-@kernel(VOID(FLOATS, FLOATS, ROW_NUMBERS, FLOAT64, FLOAT64, FLOAT64, INT64, OFFSETS))
-def write_moments(
-    first: NDArray[np.float64],
-    second: NDArray[np.float64],
-    rows: NDArray[np.int32],
-    mean: float,
-    scale: float,
-    weight_scale: float,
-    shift: int,
-    words: NDArray[np.int64],
-) -> None:
-    """Write (first - mean * second) * scale, and second * weight_scale beside a count of 1."""
-    one = np.uint64(1)
-    for i in range(np.uint64(rows.size)):
-        row = np.uint64(rows[i])
-        value = (first[row] - mean * second[row]) * scale
-        words[row << one] = np.int64(math.floor(value + 0.5))
-        weight = np.int64(math.floor(second[row] * weight_scale + 0.5))
-        words[(row << one) + one] = (weight << shift) + 1
-
-
-@kernel(VOID(FLOATS, ROW_NUMBERS, FLOAT64, INT64, OFFSETS))
-def write_weights(
-    weight: NDArray[np.float64],
-    rows: NDArray[np.int32],
-    scale: float,
-    shift: int,
-    words: NDArray[np.int64],
-) -> None:
-    """Write weight * scale, rounded, beside a count of 1."""
-    for i in range(np.uint64(rows.size)):
-        row = np.uint64(rows[i])
-        words[row] = (np.int64(math.floor(weight[row] * scale + 0.5)) << shift) + 1
 
 
 @inner
@@ -141,6 +84,7 @@ def _add_rows(
     mode: int,
     first: NDArray[np.float64],
     second: NDArray[np.float64],
+    counts: NDArray[np.uint16],
     codes: NDArray[np.uint16],
     value: NDArray[np.float64],
     weight: NDArray[np.float64],
@@ -150,11 +94,13 @@ def _add_rows(
     total = own_weight = 0.0
     for i in range(np.uint64(start), np.uint64(stop)):
         row = np.uint64(rows[i])
-        own_weight += second[row]
+        count = count_of(counts, row)
+        row_weight = weight_of(second, row) * count
+        own_weight += row_weight
         if mode == CLASSES:
-            value[node, np.int64(codes[row])] += second[row]
+            value[node, np.int64(codes[row])] += row_weight
         else:
-            total += first[row]
+            total += first[row] * count
     weight[node] = own_weight
     if mode != CLASSES:
         value[node, 0] = total
@@ -174,6 +120,7 @@ def _add_rows(
         FLOAT64,
         FLOATS,
         FLOATS,
+        COUNTS,
         ALL_CODES,
         ROW_NUMBERS,
         WRITABLE_FLOATS,
@@ -198,6 +145,7 @@ def finish_tree(
     l2: float,
     first: NDArray[np.float64],
     second: NDArray[np.float64],
+    counts: NDArray[np.uint16],
     codes: NDArray[np.uint16],
     feature: NDArray[np.int32],
     threshold: NDArray[np.float64],
@@ -212,7 +160,7 @@ def finish_tree(
 
     Parameters
     ----------
-    rows, gains, first, second, codes : as `grow` took and left them
+    rows, gains, first, second, counts, codes : as `grow` took and left them
     nodes : (n_nodes, NODE_FIELDS)
     gain_unit : what a gain is multiplied with
     edges, values, is_exact : of the bins
@@ -228,7 +176,7 @@ def finish_tree(
             value[node, k] = 0.0
         if own == NO_FEATURE:
             start, stop = nodes[node, START], nodes[node, STOP]
-            _add_rows(rows, start, stop, mode, first, second, codes, value, weight, node)
+            _add_rows(rows, start, stop, mode, first, second, counts, codes, value, weight, node)
             continue
         missing_left[node] = nodes[node, MISSING_LEFT] == 1
         low, high = nodes[node, LOW], nodes[node, HIGH]
@@ -288,22 +236,6 @@ def walk_rows(
                 goes_left = missing_left[node] != 0
             node = np.int64(left[node]) + (0 if goes_left else 1)
         leaf[i] = node
-
-
-@kernel(VOID(ROW_NUMBERS, INT64, COUNTS))
-def draw_rows(rows: NDArray[np.int32], seed: int, counts: NDArray[np.uint16]) -> None:
-    """Draw as many of the rows as there are, with replacement; count each row's draws.
-
-    Parameters
-    ----------
-    counts : (n_rows,), zeros where `rows` points to
-    """
-    state = np.uint64(seed)
-    n_rows = np.uint64(rows.size)
-    for _ in range(rows.size):
-        state, bits = next_random(state)
-        drawn = np.uint64(rows[((bits >> np.uint64(32)) * n_rows) >> np.uint64(32)])
-        counts[drawn] += np.uint16(1)
 
 
 @kernel(VOID(ROW_NUMBERS, ROW_NUMBERS, EDGES, VOTES, ROW_NUMBERS))

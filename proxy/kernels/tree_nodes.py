@@ -39,9 +39,9 @@ NONE_MISSING = 2
 ) = range(13)
 N_SETTINGS = 13
 
-# Limits, in the units of the words.
-L2, MIN_WEIGHT, MIN_GAIN = range(3)
-N_LIMITS = 3
+# Limits, in the units of the words; then how words are made of statistics.
+L2, MIN_WEIGHT, MIN_GAIN, MEAN, SCALE, WEIGHT_SCALE = range(6)
+N_LIMITS = 6
 
 # State: four counts; whose children are in work, and how far; the node whose slot is filled.
 N_NODES, N_WAITING, N_FREE, N_LEAVES, PARENT, PHASE, RANDOM, FILLING = range(8)

@@ -9,19 +9,23 @@ Breiman (1996), Machine Learning 24(2), 123-140.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.engine.arrays import Flags, Matrix, Vector
+from proxy.engine.arrays import Matrix, Vector
 from proxy.engine.trees.decision_tree import mean_gain
 from proxy.engine.trees.packed_trees import levelled
 from proxy.engine.trees.tree import LevelTree, Tree, importances
 from proxy.engine.trees.tree_growth import TreeGrower, as_int64, walk
 from proxy.engine.trees.tree_memory import RowNumbers
-from proxy.engine.trees.tree_statistics import ClassCodes
-from proxy.kernels.tree_leaves import add_leaves, draw_rows
+from proxy.engine.trees.tree_statistics import ClassCodes, Counts
+from proxy.kernels.draws import draw_rows, list_rows
+from proxy.kernels.tree_leaves import add_leaves
+
+SCORED_AT_A_TIME = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,27 +61,30 @@ class Bagging:
         bootstrap: bool,
     ) -> None:
         self.grower = grower
-        self.target = target
         self.weight = weight
+        is_weighted = not grower.of_classes and weight.strides != (0,)
+        self.first = target * weight if is_weighted else target
         self.bootstrap = bootstrap
         self.rows: RowNumbers = np.flatnonzero(weight > 0).astype(np.int32)
 
     def grow(self, seed: int) -> Bagged:
         """Return the tree of a seed of 64 bits."""
         if not self.bootstrap:
-            return self._finish(self._grow_on(self.rows, self.weight, seed), self.rows[:0])
+            return self._finish(self._grow_on(self.rows, None, seed), self.rows[:0])
         counts = np.zeros(len(self.weight), np.uint16)
         # Two sequences of one generator, far apart: for rows and for columns.
-        draw_rows(self.rows, as_int64(~seed), counts)
-        drawn = np.flatnonzero(counts).astype(np.int32)
-        left_out = self.rows[counts[self.rows] == 0]
-        weight = self.weight * counts
-        del counts  # of megabytes, and several trees are grown at a time
-        return self._finish(self._grow_on(drawn, weight, seed), left_out)
+        n_drawn = draw_rows(self.rows, as_int64(~seed), counts)
+        drawn = np.empty(n_drawn, np.int32)
+        list_rows(self.rows, counts, True, drawn)
+        tree = self._grow_on(drawn, counts, seed)
+        left_out = np.empty(len(self.rows) - n_drawn, np.int32)
+        list_rows(self.rows, counts, False, left_out)
+        return self._finish(tree, left_out)
 
-    def _grow_on(self, rows: RowNumbers, weight: Vector, seed: int) -> Tree:
-        first = self.target if self.grower.of_classes else self.target * weight
-        return self.grower.grow(first, weight, rows, seed, locate=False).tree
+    def _grow_on(self, rows: RowNumbers, counts: Counts | None, seed: int) -> Tree:
+        return self.grower.grow(
+            self.first, self.weight, rows, seed, counts=counts, locate=False
+        ).tree
 
     def _finish(self, tree: Tree, left_out: RowNumbers) -> Bagged:
         bins = self.grower.bins
@@ -119,17 +126,28 @@ class Votes:
         ----------
         target : (n_samples,), class codes where there are several sums for a row, or values
         """
-        has_votes: Flags = (self.counts > 0) & (weight > 0)
-        if not has_votes.any():
+        total, total_truth, total_right = 0.0, 0.0, 0.0
+        for means, truth, own in self._voted(target, weight):
+            total += float(own.sum())
+            total_truth += float(own @ truth)
+            if self.sums.shape[1] > 1:
+                total_right += float(own @ (means.argmax(axis=1) == truth))
+        if total == 0:
             return None
-        sums, truth, weight = self.sums[has_votes], target[has_votes], weight[has_votes]
-        if sums.shape[1] > 1:
-            return float(weight @ (sums.argmax(axis=1) == truth) / weight.sum())
-        return _r2(truth, sums[:, 0] / self.counts[has_votes], weight)
+        if self.sums.shape[1] > 1:
+            return total_right / total
+        squares, errors = 0.0, 0.0
+        for means, truth, own in self._voted(target, weight):
+            squares += float(own @ np.square(truth - total_truth / total))
+            errors += float(own @ np.square(truth - means[:, 0]))
+        return 1.0 - errors / squares if squares > 0 else None
 
-
-def _r2(truth: Vector | ClassCodes, scores: Vector, weight: Vector) -> float | None:
-    """Return R^2; None where the truth is constant."""
-    mean = weight @ truth / weight.sum()
-    total = float(weight @ np.square(truth - mean))
-    return 1.0 - float(weight @ np.square(truth - scores)) / total if total > 0 else None
+    def _voted(
+        self, target: Vector | ClassCodes, weight: Vector
+    ) -> Iterator[tuple[Matrix, Vector | ClassCodes, Vector]]:
+        """Yield mean vote, target and weight of rows that have them, a block at a time."""
+        for start in range(0, len(self.counts), SCORED_AT_A_TIME):
+            rows = slice(start, start + SCORED_AT_A_TIME)
+            counts, own = self.counts[rows], weight[rows]
+            chosen = (counts > 0) & (own > 0)
+            yield self.sums[rows][chosen] / counts[chosen, None], target[rows][chosen], own[chosen]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Vector
+from proxy.engine.memory import passing
 from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.preparation.design import Design, rows_per_block
 from proxy.errors import TooLargeError
@@ -125,7 +126,7 @@ def _sample(X: Design | Matrix, n_samples: int, step: int) -> Matrix:
     thinned = X
     if step > 1:
         thinned = X[::step] if isinstance(X, np.ndarray) else X.every(step)
-    sample = np.empty((_n_features(X), -(-n_samples // step)))
+    sample: Matrix = passing((_n_features(X), -(-n_samples // step)))
     _fill(thinned, 0, sample.shape[1], sample)
     return sample
 
@@ -200,7 +201,7 @@ def _find_all_bins(
     parallel: InOrderMap,
 ) -> NDArray[np.uint8]:
     n_features = len(edges)
-    bins = np.empty((n_features, n_samples), np.uint8)
+    bins: NDArray[np.uint8] = passing((n_features, n_samples), np.uint8)
     size = rows_per_block(max(n_features, 1))
     spare: list[Vector] = []
 

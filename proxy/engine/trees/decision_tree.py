@@ -43,13 +43,13 @@ class TreeEnsemble:
         self.feature_importances_: Vector = np.zeros(0)
         self.warnings_: tuple[str, ...] = ()
 
-    def _keep(self, trees: Iterable[Tree | LevelTree], bins: BinnedMatrix) -> None:
-        self.n_features_in_ = bins.n_features
+    def _keep(self, trees: Iterable[Tree | LevelTree], n_features: int) -> None:
+        self.n_features_in_ = n_features
         n_outputs = max(self.n_classes_, 1)
         self.predictor_ = TreePredictor(
             trees,
             link=self.link,
-            n_features_in=bins.n_features,
+            n_features_in=n_features,
             n_outputs=n_outputs,
             averages=True,
             base=np.zeros(n_outputs),
@@ -119,7 +119,7 @@ class _DecisionTree(TreeEnsemble):
         self.tree_ = tree
         self.n_leaves_, self.depth_ = tree.n_leaves, tree.depth
         self.feature_importances_ = importances(tree, bins.n_features)
-        self._keep([tree], bins)
+        self._keep([tree], bins.n_features)
 
 
 class DecisionTreeRegressor(_DecisionTree):

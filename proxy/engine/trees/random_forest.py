@@ -86,10 +86,11 @@ class _RandomForest(TreeEnsemble):
     ) -> None:
         """Grow the trees on y, or on class codes, and keep what they say."""
         self.warnings_, self.oob_score_ = (), None
-        # The memory of growth is gone before the predictor is made: a quarter of the peak.
         trees = self._grow_trees(bins, target, weight, report, parallel)
         trees.reverse()
-        self._keep((trees.pop() for _ in range(len(trees))), bins)  # each is dropped in turn
+        n_features = bins.n_features
+        del bins, target, weight  # of no use to what follows, which needs memory
+        self._keep((trees.pop() for _ in range(len(trees))), n_features)  # each is dropped in turn
 
     def _grow_trees(
         self,
@@ -219,9 +220,10 @@ class RandomForestRegressor(_RandomForest):
         TooLargeError
             54000: by the trees so far, the forest would take more than 4 GiB.
         """
-        bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = even_weights(len(y)) if sample_weight is None else sample_weight
-        self._grow(bins, y, weight, report, parallel)
+        self._grow(
+            bin_design(X, parallel, sample_weight=sample_weight), y, weight, report, parallel
+        )
         return self
 
     def predict(self, X: Matrix) -> Vector:
@@ -290,10 +292,14 @@ class RandomForestClassifier(_RandomForest):
             54000: by the trees so far, the forest would take more than 4 GiB.
         """
         self.n_classes_ = int(codes.max()) + 1
-        bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = class_weights(codes, self.n_classes_, sample_weight, self.class_weight)
-        weight = even_weights(len(codes)) if weight is None else weight
-        self._grow(bins, codes.astype(np.uint16), weight, report, parallel)
+        self._grow(
+            bin_design(X, parallel, sample_weight=sample_weight),
+            codes.astype(np.uint16),
+            even_weights(len(codes)) if weight is None else weight,
+            report,
+            parallel,
+        )
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:

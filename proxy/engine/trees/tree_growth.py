@@ -22,7 +22,7 @@ from proxy.engine.parallel import InOrderMap, collect, one_by_one
 from proxy.engine.trees.binning import BinnedMatrix
 from proxy.engine.trees.tree import Tree
 from proxy.engine.trees.tree_memory import NO_LIMIT, GrowthSize, RowNumbers, Scratch
-from proxy.engine.trees.tree_statistics import ClassCodes, Statistics, Units
+from proxy.engine.trees.tree_statistics import ClassCodes, Counts, Statistics, Units
 from proxy.kernels import cuts
 from proxy.kernels import histograms as words
 from proxy.kernels import tree_leaves as leaves
@@ -138,6 +138,7 @@ class TreeGrower:
         rows: RowNumbers | None = None,
         seed: int = 0,
         *,
+        counts: Counts | None = None,
         locate: bool = True,
     ) -> GrownTree:
         """Return a tree grown on some rows, or on all.
@@ -148,14 +149,14 @@ class TreeGrower:
         second : (n_samples,), hessians or weights, >= 0
         rows : ascending row numbers, without those of weight 0; None for all that weigh something
         seed : of the draws of features
+        counts : (n_samples,), how often each row was drawn; None: once
         locate : whether `leaf_of_row` is asked for; else it is empty
         """
         chosen = self._rows(second) if rows is None else rows
-        statistics = Statistics.of(first, second, of_classes=self.of_classes)
+        statistics = Statistics.of(first, second, counts, of_classes=self.of_classes)
         scratch = self._borrow()
         scratch.begin(chosen)
-        is_centred = self.criterion == "squared_error"
-        units = statistics.write_words(scratch.chosen, scratch.words, is_centred=is_centred)
+        units = statistics.units(chosen, is_centred=self.criterion == "squared_error")
         settings, limits = self._settings.copy(), self._limits(units)
         settings[table.SHIFT] = units.shift
         scratch.state[table.RANDOM] = as_int64(seed)
@@ -181,6 +182,11 @@ class TreeGrower:
 
     def _limits(self, units: Units) -> Vector:
         limits = np.zeros(table.N_LIMITS)
+        limits[[table.MEAN, table.SCALE, table.WEIGHT_SCALE]] = (
+            units.mean,
+            units.scale,
+            units.weight,
+        )
         limits[table.MIN_WEIGHT] = 1.0
         if self.criterion == "newton":
             limits[table.L2] = self.l2 * units.weight
@@ -201,7 +207,6 @@ class TreeGrower:
                 flat,
                 scratch.chosen,
                 scratch.spare,
-                scratch.words,
                 statistics.codes,
                 scratch.node_words,
                 scratch.node_codes,
@@ -215,6 +220,7 @@ class TreeGrower:
                 scratch.totals,
                 statistics.first,
                 statistics.second,
+                statistics.counts,
                 settings,
                 limits,
                 scratch.state,
@@ -276,6 +282,7 @@ class TreeGrower:
             self.l2,
             statistics.first,
             statistics.second,
+            statistics.counts,
             statistics.codes,
             tree.feature,
             tree.threshold,

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Vector
+from proxy.engine.memory import passing
 from proxy.kernels import histograms as words
 from proxy.kernels import tree_nodes as table
 
@@ -109,14 +110,12 @@ class Scratch:
         one_histogram = words.N_BINS * size.n_channels
         n_codes = n_rows if size.of_classes else 0
         n_words = one_histogram * (1 + n_slots * size.n_features)
-        # In one piece: of the C library's allocators glibc's gives large pieces back to the system
-        # when they are done with, and small ones to whoever comes next in the same thread.
+        # In one piece, which goes back to the system as a whole.
         memory = _Memory(
-            8 * (size.n_samples * per_row + n_rows * per_row + n_words + n_nodes)
+            8 * (n_rows * per_row + n_words + n_nodes)
             + 4 * (2 * n_rows + n_nodes * (table.NODE_FIELDS + 1) + n_slots)
             + 2 * n_codes
         )
-        self.words: Words = memory.take(size.n_samples * per_row, np.int64)
         self.node_words: Words = memory.take(n_rows * per_row, np.int64)
         self.histograms: Words = memory.take(n_words, np.int64)
         self.histograms[:] = 0
@@ -134,19 +133,11 @@ class Scratch:
         return self.nodes[: int(self.state[table.N_NODES])]
 
 
-WORTH_GIVING_BACK = 1 << 22
-GIVEN_BACK = (1 << 25) + 4096
-"""Pieces above 32 MiB go back to the system at once (DEFAULT_MMAP_THRESHOLD_MAX of glibc's malloc);
-what of one is never touched takes no memory."""
-
-
 class _Memory:
     """A piece of memory that arrays are taken of, those of larger elements first."""
 
     def __init__(self, size_bytes: int) -> None:
-        if size_bytes > WORTH_GIVING_BACK:
-            size_bytes = max(size_bytes, GIVEN_BACK)
-        self._bytes = np.empty(size_bytes, np.uint8)
+        self._bytes = passing(size_bytes, np.uint8)
         self._taken = 0
 
     def take(self, count: int, dtype: type[np.generic]) -> NDArray[Any]:

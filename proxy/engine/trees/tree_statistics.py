@@ -13,57 +13,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Vector
-from proxy.engine.trees.tree_memory import RowNumbers, Words
-from proxy.kernels.tree_leaves import sum_statistics, write_moments, write_weights
+from proxy.engine.trees.tree_memory import RowNumbers
+from proxy.kernels.row_statistics import sum_statistics
 
 ClassCodes: TypeAlias = NDArray[np.uint16]
+Counts: TypeAlias = NDArray[np.uint16]
 
 SUM_BITS, WEIGHT_BITS = 61, 62
 LARGEST_EXPONENT = 1000
 NO_CODES: ClassCodes = np.zeros(0, np.uint16)
+NO_VALUES: Vector = np.zeros(0)
+DRAWN_ONCE: Counts = np.ones(1, np.uint16)
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What is 1 in the words of a tree.
+    """How statistics become the words of a tree.
 
     Attributes
     ----------
     weight : a weight of 1 as a whole number
     gain : the gain that is 1 among the kernel's
     shift : the bits of a weight's word that are for the count of rows
+    mean : what is taken from each value first
+    scale : a value of 1 as a whole number
     """
 
     weight: float
     gain: float
     shift: int
+    mean: float = 0.0
+    scale: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """What a tree is grown on.
+    """What a tree is grown on; of each row as if it had been drawn once.
 
     Attributes
     ----------
     codes : (n_samples,), classes; empty without
-    first : (n_samples,), gradients, or weight * y; with classes not looked at
-    second : (n_samples,), hessians or weights
+    first : (n_samples,), gradients, or weight * y; empty with classes
+    second : (n_samples,), hessians or weights; (1,) where all are the same
+    counts : (n_samples,), how often each row was drawn; (1,) where all are the same
     """
 
     codes: ClassCodes
     first: Vector
     second: Vector
+    counts: Counts
 
     @classmethod
-    def of(cls, first: Vector | ClassCodes, second: Vector, *, of_classes: bool) -> Self:
+    def of(
+        cls,
+        first: Vector | ClassCodes,
+        second: Vector,
+        counts: Counts | None = None,
+        *,
+        of_classes: bool,
+    ) -> Self:
         """Return the statistics in the types that kernels take."""
-        weight = np.ascontiguousarray(second, np.float64)
+        one_for_all = second.strides == (0,)
+        weight = np.ascontiguousarray(second[:1] if one_for_all else second, np.float64)
+        counts = DRAWN_ONCE if counts is None else counts
         if of_classes:
-            return cls(np.ascontiguousarray(first, np.uint16), weight, weight)
-        return cls(NO_CODES, np.ascontiguousarray(first, np.float64), weight)
+            return cls(np.ascontiguousarray(first, np.uint16), NO_VALUES, weight, counts)
+        return cls(NO_CODES, np.ascontiguousarray(first, np.float64), weight, counts)
 
-    def write_words(self, rows: RowNumbers, words: Words, *, is_centred: bool) -> Units:
-        """Round the statistics of the rows to fixed point; return its units.
+    def units(self, rows: RowNumbers, *, is_centred: bool) -> Units:
+        """Return the units in which the rows' statistics are words.
 
         A power of two as large as their sum allows: 61 bits for a sum, and for a weight what its
         count of rows leaves. So whole weights are exact, and others to 2^-23 of their mean, with a
@@ -74,19 +92,17 @@ class Statistics:
         is_centred : the first are values, and their mean is taken from each: sums lose fewer digits
         """
         sums = np.zeros(3)
-        sum_statistics(self.first, self.second, rows, sums)
+        sum_statistics(self.first, self.second, self.counts, rows, sums)
         total, magnitude, total_weight = sums.tolist()
         shift = len(rows).bit_length()
         weight_exponent = _exponent(total_weight, WEIGHT_BITS - shift)
         weight = math.ldexp(1.0, weight_exponent)
         if len(self.codes):
-            write_weights(self.second, rows, weight, shift, words)
             return Units(weight, 1.0 / weight, shift)
         mean = total / total_weight if is_centred and total_weight > 0 else 0.0
         exponent = _exponent(magnitude + abs(total), SUM_BITS)
-        scale = math.ldexp(1.0, exponent)
-        write_moments(self.first, self.second, rows, mean, scale, weight, shift, words)
-        return Units(weight, _power_of_two(weight_exponent - 2 * exponent), shift)
+        gain = _power_of_two(weight_exponent - 2 * exponent)
+        return Units(weight, gain, shift, mean, math.ldexp(1.0, exponent))
 
 
 def _exponent(total: float, bits: int) -> int:

@@ -1,0 +1,28 @@
+"""Memory that goes back to the system when it is done with.
+
+Of the C library's allocators glibc's gives pieces above 32 MiB back at once
+(DEFAULT_MMAP_THRESHOLD_MAX of its malloc). A smaller one that is freed first makes it keep all that
+follow of that size, for whoever comes next in the same thread.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+WORTH_GIVING_BACK = 1 << 22
+GIVEN_BACK = (1 << 25) + 4096
+
+
+def passing(shape: int | tuple[int, ...], dtype: DTypeLike = np.float64) -> NDArray[Any]:
+    """Return an array as of `np.empty`; what of it is never touched takes no memory."""
+    itemtype = np.dtype(dtype)
+    size = math.prod(shape) if isinstance(shape, tuple) else shape
+    n_bytes = size * itemtype.itemsize
+    if n_bytes <= WORTH_GIVING_BACK:
+        return np.empty(shape, itemtype)
+    memory = np.empty(max(n_bytes, GIVEN_BACK), np.uint8)
+    return memory[:n_bytes].view(itemtype).reshape(shape)
