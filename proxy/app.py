@@ -40,6 +40,7 @@ from proxy.tls import TlsMode, TlsOptions, client_context, leaf_certificate, ups
 from proxy.upstream import Connector
 from proxy.verifiers import Verifiers
 from proxy.workers.pool import TrainingPool
+from proxy.workers.spool import RowLimits
 
 _REST_AFTER_S = 1.0
 _GOODBYE_S = 2.0
@@ -271,8 +272,10 @@ class Application:
             artefact_budget_bytes=self.settings.ml.model_cache_size,
         )
         self.instruments.read_model_cache_bytes = registries.count_cached_bytes
-        workers = TrainingPool(self.settings.ml.training_workers)
-        return Services(registries, workers, self.settings.ml.max_training_memory, self.instruments)
+        ml = self.settings.ml
+        workers = TrainingPool(ml.training_workers)
+        limits = RowLimits(ml.max_training_memory, ml.max_training_disk, ml.training_directory)
+        return Services(registries, workers, limits, self.instruments)
 
     def _service_connector(self, connector: Connector) -> ServiceConnector:
         """Return what makes the service connections, in the ways in which sessions' are made."""

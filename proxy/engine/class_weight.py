@@ -23,8 +23,12 @@ def class_weights(
     """
     if class_weight != "balanced":
         return sample_weight
+    own = np.asarray(class_shares(codes, n_classes, sample_weight)[codes])
+    return own if sample_weight is None else np.asarray(own * sample_weight)
+
+
+def class_shares(codes: Codes, n_classes: int, sample_weight: Vector | None) -> Vector:
+    """Return the (n_classes,) weights that make every class count as much as any other."""
     counts = np.bincount(codes, sample_weight, n_classes)
     even = np.full(n_classes, counts.sum() / n_classes)
-    share = np.divide(even, counts, out=np.zeros(n_classes), where=counts > 0)
-    own = np.asarray(share[codes])
-    return own if sample_weight is None else np.asarray(own * sample_weight)
+    return np.asarray(np.divide(even, counts, out=np.zeros(n_classes), where=counts > 0))

@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+
 from proxy.engine.columns import Column, Dataset, FeatureKind, InputFeature
 from proxy.engine.linear.coefficients import Coefficients
 from proxy.engine.linear.linear import LinearRegression
 from proxy.engine.linear.logistic import LogisticRegression
 from proxy.engine.linear.remembered import Curvature, Statistics
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Model
 from proxy.engine.preparation.time_text import as_time
 from proxy.errors import (
@@ -44,7 +47,9 @@ def check_algorithm(earlier: Model, algorithm: str) -> None:
         )
 
 
-def aligned(dataset: Dataset, features: tuple[InputFeature, ...]) -> Dataset:
+def aligned(
+    dataset: Dataset, features: tuple[InputFeature, ...], allocate: Allocate = np.empty
+) -> Dataset:
     """Return the dataset with the earlier model's features, in its order.
 
     Raises
@@ -65,7 +70,7 @@ def aligned(dataset: Dataset, features: tuple[InputFeature, ...]) -> Dataset:
                 f'the training query has no column "{feature.name}", which the model of '
                 "warm_start learned from"
             )
-        columns.append(_of_kind(column, feature))
+        columns.append(_of_kind(column, feature, allocate))
     if given:
         raise InvalidParameterError(
             f'the model of warm_start has no feature "{next(iter(given))}"',
@@ -75,9 +80,9 @@ def aligned(dataset: Dataset, features: tuple[InputFeature, ...]) -> Dataset:
     return replace(dataset, features=tuple(columns))
 
 
-def _of_kind(column: Column, feature: InputFeature) -> Column:
+def _of_kind(column: Column, feature: InputFeature, allocate: Allocate) -> Column:
     if feature.kind is FeatureKind.TIME and column.kind is FeatureKind.CATEGORY:
-        return as_time(column)
+        return as_time(column, allocate)
     if column.kind is not feature.kind or column.width != feature.width:
         raise DatatypeMismatchError(
             f'column "{column.name}" is of type {column.sql_type}, but the model of warm_start '

@@ -7,22 +7,25 @@ classes. The measures themselves are in `evaluation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.arrays import Codes, Flags, Matrix, Rows
 from proxy.engine.clusters.clustering_metrics import SAMPLE_SIZE, silhouette_score
 from proxy.engine.columns import NULL_CODE, Column, Dataset, FeatureKind, InputFeature
 from proxy.engine.evaluation import classification_metrics, regression_metrics
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Model
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.preparation.design import input_columns, over_raw_blocks, raw_matrix
 from proxy.engine.preparation.encoding import RowEncoder
 from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
-from proxy.engine.unseen_labels import UNSEEN, class_codes, metrics_with_unseen
+from proxy.engine.row_blocks import count_where, row_blocks, rows_where, take
+from proxy.engine.unseen_labels import UNSEEN, class_codes
 from proxy.errors import (
     DatatypeMismatchError,
     InvalidParameterError,
@@ -51,7 +54,12 @@ class EvaluationResult:
     notices: tuple[str, ...]
 
 
-def evaluate(model: Model, dataset: Dataset, parallel: InOrderMap = one_by_one) -> EvaluationResult:
+def evaluate(
+    model: Model,
+    dataset: Dataset,
+    parallel: InOrderMap = one_by_one,
+    allocate: Allocate = np.empty,
+) -> EvaluationResult:
     """Measure a model on a dataset.
 
     Parameters
@@ -59,6 +67,7 @@ def evaluate(model: Model, dataset: Dataset, parallel: InOrderMap = one_by_one) 
     dataset : its features are found by their names, others are ignored and absent ones imputed;
         its target is ignored by a clustering
     parallel : how to score several blocks at a time; no number depends on it
+    allocate : for what there is one of for each row
 
     Raises
     ------
@@ -69,16 +78,16 @@ def evaluate(model: Model, dataset: Dataset, parallel: InOrderMap = one_by_one) 
     InvalidParameterError
         22003: the target of a regression is infinite somewhere.
     """
-    features = _aligned(model, dataset)
+    scoring = _Scoring(model, _aligned(model, dataset), parallel, allocate)
     if model.task == "clustering":
-        return _clustering(model, features, parallel)
+        return _clustering(scoring)
     if dataset.target is None:
         raise UndefinedColumnError(
             "the query has no target column", hint="Name one: SELECT ..., price AS target"
         )
     if model.task == "regression":
-        return _regression(model, features, dataset.target, parallel)
-    return _classification(model, features, dataset.target, parallel)
+        return _regression(scoring, dataset.target)
+    return _classification(scoring, dataset.target)
 
 
 def _aligned(model: Model, dataset: Dataset) -> Dataset:
@@ -104,104 +113,104 @@ def _missing(feature: InputFeature, n: int) -> Column:
     return Column(feature.name, feature.kind, feature.sql_type, values)
 
 
-def _regression(
-    model: Model, features: Dataset, target: Column, parallel: InOrderMap
-) -> EvaluationResult:
+@dataclass(frozen=True, slots=True)
+class _Scoring:
+    """A model, the rows that it is measured on, and the means."""
+
+    model: Model
+    features: Dataset
+    parallel: InOrderMap
+    allocate: Allocate
+
+    def with_target(self, has_value: Callable[[slice], Flags]) -> tuple[Rows, int]:
+        """Return the rows that have a target, None if all do, and how many they are."""
+        n = self.features.n_samples
+        rows = rows_where(has_value, n, self.allocate)
+        n_rows = n if rows is None else len(rows)
+        if not n_rows:
+            raise NoTrainingRowsError(
+                "the query returned no row to evaluate the model on",
+                detail="There are no rows, or their target is NULL.",
+            )
+        return rows, n_rows
+
+    def predict(self, predict: Callable[[Matrix], NDArray[Any]], rows: Rows) -> NDArray[Any]:
+        """Return what `predict` returns for the raw matrices of the rows, joined."""
+        return over_raw_blocks(
+            predict,
+            input_columns(self.features, self.model.preprocessor),
+            rows,
+            n_outputs=len(self.model.classes),
+            parallel=self.parallel,
+            allocate=self.allocate,
+        )
+
+
+def _regression(scoring: _Scoring, target: Column) -> EvaluationResult:
     if target.kind not in _NUMBERS:
         raise DatatypeMismatchError(
             f'column "{target.name}" of type {target.sql_type} cannot be compared with what the '
             "model predicts",
             detail="The target of a regression is a number.",
         )
-    if np.isinf(target.values).any():
+    values = target.values
+    if any(np.isinf(values[block]).any() for block in row_blocks(len(values))):
         raise InvalidParameterError(
             f'target column "{target.name}" has infinite values',
             hint="Leave such rows out of the query.",
             sqlstate=NUMERIC_VALUE_OUT_OF_RANGE,
         )
-    rows = _with_target(~np.isnan(target.values))
-    y = target.values[rows]
-
-    def predict(raw: Matrix) -> Vector:
-        return model.predict(raw)
-
-    predicted = _scored(model, features, rows, predict, parallel)
+    rows, n_rows = scoring.with_target(lambda block: ~np.isnan(values[block]))
+    y = take(values, rows, scoring.allocate)
+    predicted = scoring.predict(scoring.model.predict, rows)
     with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is not defined
         metrics = regression_metrics(y, predicted)
-    return EvaluationResult(
-        {"rows": len(rows), **metrics}, _dropped(features.n_samples - len(rows))
-    )
+    n_dropped = scoring.features.n_samples - n_rows
+    return EvaluationResult({"rows": n_rows, **metrics}, _dropped(n_dropped))
 
 
-def _classification(
-    model: Model, features: Dataset, target: Column, parallel: InOrderMap
-) -> EvaluationResult:
-    labels = class_codes(model.target, target)
-    rows = _with_target(labels.has_value)
-    codes = labels.codes[rows]
-
-    def predict(raw: Matrix) -> Matrix:
-        return model.predict_proba(raw)
-
-    probability = _scored(model, features, rows, predict, parallel)
-    notices = _dropped(features.n_samples - len(rows))
-    n_unseen = int((codes == UNSEEN).sum())
+def _classification(scoring: _Scoring, target: Column) -> EvaluationResult:
+    labels = class_codes(scoring.model.target, target, scoring.allocate)
+    rows, n_rows = scoring.with_target(lambda block: labels.has_value[block])
+    codes = take(labels.codes, rows, scoring.allocate)
+    probability = scoring.predict(scoring.model.predict_proba, rows)
+    notices = _dropped(scoring.features.n_samples - n_rows)
+    n_unseen = count_where(lambda block: codes[block] == UNSEEN, n_rows)
     if n_unseen:
-        metrics = metrics_with_unseen(codes, probability, parallel)
         notices = (*notices, _unseen(n_unseen, labels.unseen))
-    else:
-        metrics = classification_metrics(codes, probability, parallel)
-    return EvaluationResult({"rows": len(rows), **metrics}, notices)
+    metrics = classification_metrics(codes, probability, scoring.parallel, scoring.allocate)
+    return EvaluationResult({"rows": n_rows, **metrics}, notices)
 
 
-def _clustering(model: Model, features: Dataset, parallel: InOrderMap) -> EvaluationResult:
-    rows = _with_target(np.ones(features.n_samples, dtype=np.bool_))
-
-    def predict(raw: Matrix) -> Codes:
-        return model.predict_class(raw)
-
-    places = _scored(model, features, rows, predict, parallel)
-    counts = np.bincount(places, minlength=len(model.classes)).tolist()
-    sizes: Mapping[str, int] = dict(zip(model.classes, counts, strict=True))
+def _clustering(scoring: _Scoring) -> EvaluationResult:
+    classes, n = scoring.model.classes, scoring.features.n_samples
+    scoring.with_target(lambda block: np.ones(block.stop - block.start, dtype=np.bool_))
+    places = scoring.predict(scoring.model.predict_class, None)
+    counts = np.bincount(places, minlength=len(classes)).tolist()
+    sizes: Mapping[str, int] = dict(zip(classes, counts, strict=True))
     metrics = {
-        "rows": len(rows),
+        "rows": n,
         "clusters": sum(1 for name, size in sizes.items() if size and name != NOISE),
-        "silhouette": _silhouette(model, features, places, parallel),
+        "silhouette": _silhouette(scoring, places),
         "cluster_sizes": dict(sizes),
     }
     return EvaluationResult(metrics, ())
 
 
-def _silhouette(
-    model: Model, features: Dataset, places: Codes, parallel: InOrderMap
-) -> float | None:
+def _silhouette(scoring: _Scoring, places: Codes) -> float | None:
     """Return the silhouette of the rows in clusters, as the model sees them; of many, of a part."""
-    labels = np.array([int(name) for name in model.classes], dtype=np.int64)[places]
-    members = np.flatnonzero(labels >= 0)
-    if len(members) > SAMPLE_SIZE:  # their design is made whole
-        members = members[np.arange(SAMPLE_SIZE) * len(members) // SAMPLE_SIZE]
-    raw = raw_matrix(input_columns(features, model.preprocessor), members)
+    model, n = scoring.model, len(places)
+    labels = np.array([int(name) for name in model.classes], dtype=np.int64)
+    members = rows_where(lambda block: labels[places[block]] >= 0, n, scoring.allocate)
+    n_members = n if members is None else len(members)
+    chosen = np.arange(min(n_members, SAMPLE_SIZE))  # their design is made whole
+    chosen = chosen * n_members // max(len(chosen), 1)
+    if members is not None:
+        chosen = members[chosen]
+    raw = raw_matrix(input_columns(scoring.features, model.preprocessor), chosen)
     width = model.input_width
     encoder = RowEncoder(model.preprocessor, range(width), (None,) * width)
-    return silhouette_score(encoder.encode(raw), labels[members], parallel=parallel)
-
-
-def _with_target(has_value: Any) -> Codes:
-    rows = np.flatnonzero(has_value)
-    if not len(rows):
-        raise NoTrainingRowsError(
-            "the query returned no row to evaluate the model on",
-            detail="There are no rows, or their target is NULL.",
-        )
-    return rows
-
-
-def _scored(
-    model: Model, features: Dataset, rows: Codes, predict: Any, parallel: InOrderMap
-) -> Any:
-    """Return what `predict` returns for the raw matrices of all rows, joined."""
-    inputs = input_columns(features, model.preprocessor)
-    return over_raw_blocks(predict, inputs, rows, n_outputs=len(model.classes), parallel=parallel)
+    return silhouette_score(encoder.encode(raw), labels[places[chosen]], parallel=scoring.parallel)
 
 
 def _dropped(n_rows: int) -> tuple[str, ...]:

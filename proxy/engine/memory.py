@@ -8,10 +8,15 @@ follow of that size, for whoever comes next in the same thread.
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+Allocate: TypeAlias = Callable[[int | tuple[int, ...], DTypeLike], NDArray[Any]]
+"""Returns an array as of `np.empty`, given shape and dtype. It makes what there is one of for each
+row: where rows are more than memory has room for, its arrays map files."""
 
 WORTH_GIVING_BACK = 1 << 22
 GIVEN_BACK = (1 << 25) + 4096

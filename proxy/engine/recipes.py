@@ -51,6 +51,7 @@ class Recipe:
     quantized : makes a predictor of fewer bits; None where there is no such parameter
     begins_at_previous : the solution does not depend on where the fit begins, and one fitted on
         like rows is a good beginning
+    watches_memory : how much is needed shows in the fit only; the estimator has a `memory_limit`
     """
 
     preparation: Callable[[Mapping[str, Any]], Preparation]
@@ -61,6 +62,7 @@ class Recipe:
     class_arguments: tuple[str, ...] = ()
     quantized: Callable[[Any, Any], Predictor] | None = None
     begins_at_previous: bool = False
+    watches_memory: bool = False
 
     def estimator(self, parameters: Mapping[str, Any], task: str) -> Estimator:
         """Return an estimator that is not fitted yet.
@@ -139,6 +141,7 @@ RECIPES: Mapping[str, Recipe] = {
         classifier=RandomForestClassifier,
         class_arguments=WEIGHTED,
         quantized=quantized_trees,
+        watches_memory=True,
     ),
     "gradient_boosting": Recipe(
         lambda _: TREES,

@@ -12,9 +12,11 @@ import numpy as np
 
 from proxy.engine.arrays import Codes, Flags, Rows, Vector
 from proxy.engine.columns import NULL_CODE, Column, FeatureKind
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Target
 from proxy.engine.preparation.encoders import LARGEST_MAGNITUDE
 from proxy.engine.preparation.preprocessing import NUMERIC_VALUE_OUT_OF_RANGE
+from proxy.engine.row_blocks import chosen_blocks, distinct_values, rows_where, take
 from proxy.errors import (
     DatatypeMismatchError,
     InvalidParameterError,
@@ -49,8 +51,10 @@ class Labels:
     rows: Rows
 
 
-def regression_target(column: Column, algorithm: str = "linear_regression") -> Values:
-    """Return the numbers to regress on.
+def regression_target(
+    column: Column, algorithm: str = "linear_regression", allocate: Allocate = np.empty
+) -> Values:
+    """Return the numbers to regress on: the column's own where all rows have one.
 
     Raises
     ------
@@ -67,8 +71,8 @@ def regression_target(column: Column, algorithm: str = "linear_regression") -> V
             detail="A regression's target is a number.",
             hint=_regression_hint(column.kind),
         )
-    rows = rows_with(column, ~np.isnan(column.values))
-    y = column.values if rows is None else column.values[rows]
+    rows = rows_with(column, allocate)
+    y = take(column.values, rows, allocate)
     _check_magnitude(column, y)
     return Values(Target(column.name, column.kind, column.sql_type), y, rows)
 
@@ -82,7 +86,7 @@ def _regression_hint(kind: FeatureKind) -> str:
 
 
 def _check_magnitude(column: Column, y: Vector) -> None:
-    largest = float(np.abs(y).max())
+    largest = max(float(y.max()), -float(y.min()))
     if largest <= LARGEST_MAGNITUDE:
         return
     what = "infinite values" if np.isinf(largest) else "values too large to learn from"
@@ -94,7 +98,9 @@ def _check_magnitude(column: Column, y: Vector) -> None:
     )
 
 
-def classification_target(column: Column, algorithm: str = "logistic_regression") -> Labels:
+def classification_target(
+    column: Column, algorithm: str = "logistic_regression", allocate: Allocate = np.empty
+) -> Labels:
     """Return the classes and which row is of which.
 
     Raises
@@ -107,9 +113,9 @@ def classification_target(column: Column, algorithm: str = "logistic_regression"
         ML002: there is one class only.
     """
     if column.kind is FeatureKind.CATEGORY:
-        labels = _text_classes(column)
+        labels = _text_classes(column, allocate)
     elif column.kind in {FeatureKind.NUMBER, FeatureKind.BOOLEAN}:
-        labels = _number_classes(column)
+        labels = _number_classes(column, allocate)
     else:
         raise DatatypeMismatchError(
             f'{algorithm} cannot predict column "{column.name}" of type {column.sql_type}',
@@ -124,47 +130,43 @@ def classification_target(column: Column, algorithm: str = "logistic_regression"
     return labels
 
 
-def _text_classes(column: Column) -> Labels:
-    rows = rows_with(column, column.values != NULL_CODE)
-    codes = column.values if rows is None else column.values[rows]
-    if codes.min() < 0:
-        raise _too_many_classes(column)
-    present = np.flatnonzero(np.bincount(codes, minlength=len(column.categories)))
+def _text_classes(column: Column, allocate: Allocate) -> Labels:
+    rows = rows_with(column, allocate)
+    counts = np.zeros(len(column.categories), dtype=np.int64)
+    for _, words in chosen_blocks(column.values, rows):
+        if words.min() < 0:
+            raise _too_many_classes(column)
+        counts += np.bincount(words, minlength=len(counts))
+    present = np.flatnonzero(counts)
     if len(present) > MOST_CLASSES:
         raise _too_many_classes(column)
     ordered = sorted(present.tolist(), key=lambda code: column.categories[code])
     number_of = np.zeros(len(column.categories), dtype=np.int64)
     number_of[ordered] = np.arange(len(ordered))
+    codes = allocate(len(column.values) if rows is None else len(rows), np.int64)
+    for block, words in chosen_blocks(column.values, rows):
+        codes[block] = number_of[words]
     classes = tuple(column.categories[code] for code in ordered)
-    return Labels(
-        Target(column.name, column.kind, column.sql_type, classes), number_of[codes], rows
-    )
+    return Labels(Target(column.name, column.kind, column.sql_type, classes), codes, rows)
 
 
-def _number_classes(column: Column) -> Labels:
-    rows = rows_with(column, ~np.isnan(column.values))
-    values = column.values if rows is None else column.values[rows]
-    distinct = _distinct(values)
+def _number_classes(column: Column, allocate: Allocate) -> Labels:
+    rows = rows_with(column, allocate)
+    distinct = distinct_values((own for _, own in chosen_blocks(column.values, rows)), MOST_CLASSES)
     if len(distinct) > MOST_CLASSES:
         raise _too_many_classes(column)
-    codes = _places(values, distinct)
+    codes = allocate(len(column.values) if rows is None else len(rows), np.int64)
+    for block, values in chosen_blocks(column.values, rows):
+        codes[block] = _places(values, distinct)
     classes = tuple(_spell(float(value), column) for value in distinct)
     return Labels(Target(column.name, column.kind, column.sql_type, classes), codes, rows)
 
 
-def _distinct(values: Vector) -> Vector:
-    """Return the distinct values, ascending; two without a sort, for that is the common case."""
-    low, high = values.min(), values.max()
-    if bool(((values == low) | (values == high)).all()):
-        return np.unique(np.array([low, high]))
-    return np.unique(values)
-
-
-def _places(values: Vector, distinct: Vector) -> Codes:
+def _places(values: Vector, distinct: Vector) -> Codes | Flags:
     """Return the place of each value among the distinct ones; of two by one comparison."""
     if len(distinct) == 2:
-        return np.asarray(values == distinct[1], dtype=np.int64)
-    return np.asarray(np.searchsorted(distinct, values), dtype=np.int64)
+        return np.asarray(values == distinct[1])
+    return np.asarray(np.searchsorted(distinct, values))
 
 
 def _spell(value: float, column: Column) -> str:
@@ -190,14 +192,28 @@ def _with_exponent(digits: str) -> str:
     return f"{sign}{mantissa}e+{len(whole) - 1:02d}"
 
 
-def rows_with(column: Column, has_value: Flags) -> Rows:
-    """Return the rows that have a target, None if all do."""
-    if not has_value.any():
+def rows_with(column: Column, allocate: Allocate = np.empty) -> Rows:
+    """Return the rows that have a target, None if all do.
+
+    Raises
+    ------
+    NoTrainingRowsError
+        ML001: none has.
+    """
+    values = column.values
+
+    def has_value(block: slice) -> Flags:
+        if column.kind is FeatureKind.CATEGORY:
+            return np.asarray(values[block] != NULL_CODE)
+        return np.asarray(~np.isnan(values[block]))
+
+    rows = rows_where(has_value, len(values), allocate)
+    if not len(values) or (rows is not None and not len(rows)):
         raise NoTrainingRowsError(
             "the training query returned no row with a target",
             detail=f'Column "{column.name}" is NULL in every row, or there are no rows.',
         )
-    return None if has_value.all() else np.flatnonzero(has_value)
+    return rows
 
 
 def _too_many_classes(column: Column) -> DatatypeMismatchError:

@@ -21,10 +21,12 @@ from proxy.engine.evaluation import (
     r2_score,
     regression_metrics,
 )
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Model, Target
 from proxy.engine.parallel import InOrderMap
 from proxy.engine.preparation.design import EncodedDesign
 from proxy.engine.preparation.target_coding import TargetMatrix
+from proxy.engine.row_blocks import chosen_blocks, count_where, distinct_values, take
 from proxy.engine.targets import (
     Labels,
     classification_target,
@@ -59,8 +61,8 @@ class Task(Protocol):
     def answers(self, places: Rows) -> Vector | Codes | None:
         """Return what `fit` is told of the rows at `places`."""
 
-    def coding(self, places: Rows) -> TargetMatrix | None:
-        """Return what categories are target coded by."""
+    def coding(self, answers: Any) -> TargetMatrix | None:
+        """Return what categories are target coded by, of rows with these answers."""
 
     def predict(self, model: Model, raw: Matrix) -> Vector | Matrix:
         """Return what `measure` wants to know of a model's predictions for raw rows."""
@@ -85,18 +87,19 @@ class Regression:
     codes: Codes | None = None
     headline = "r2"
 
-    def __init__(self, column: Column, algorithm: str) -> None:
-        values = regression_target(column, algorithm)
+    def __init__(self, column: Column, algorithm: str, allocate: Allocate = np.empty) -> None:
+        values = regression_target(column, algorithm, allocate)
         self.target, self.y, self.rows = values.target, values.y, values.rows
         self.n_samples = len(self.y)
+        self._allocate = allocate
 
     def answers(self, places: Rows) -> Vector:
         """Return the values."""
-        return self.y if places is None else self.y[places]
+        return take(self.y, places, self._allocate)
 
-    def coding(self, places: Rows) -> TargetMatrix:
+    def coding(self, answers: Vector) -> TargetMatrix:
         """Return the values."""
-        return TargetMatrix.of_values(self.answers(places))
+        return TargetMatrix.of_values(answers)
 
     def predict(self, model: Model, raw: Matrix) -> Vector:
         """Return (n,) values."""
@@ -104,11 +107,11 @@ class Regression:
 
     def measure(self, predicted: Vector, places: Codes, parallel: InOrderMap) -> dict[str, Any]:
         """Return r2, rmse and mae."""
-        return regression_metrics(self.y[places], predicted)
+        return regression_metrics(self.answers(places), predicted)
 
     def score(self, predicted: Vector, places: Codes) -> float:
         """Return r2."""
-        return r2_score(self.y[places], predicted)
+        return r2_score(self.answers(places), predicted)
 
     def measure_fit(
         self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
@@ -123,18 +126,19 @@ class Classification:
     codes: Codes | None
     headline = "accuracy"
 
-    def __init__(self, labels: Labels) -> None:
+    def __init__(self, labels: Labels, allocate: Allocate = np.empty) -> None:
         self.target, self.rows = labels.target, labels.rows
         self.codes = self._codes = labels.codes
         self.n_samples = len(self._codes)
+        self._allocate = allocate
 
     def answers(self, places: Rows) -> Codes:
         """Return the classes' numbers."""
-        return self._codes if places is None else self._codes[places]
+        return take(self._codes, places, self._allocate)
 
-    def coding(self, places: Rows) -> TargetMatrix | None:
+    def coding(self, answers: Codes) -> TargetMatrix | None:
         """Return a column for each class."""
-        return TargetMatrix.of_classes(self.answers(places))
+        return TargetMatrix.of_classes(answers)
 
     def predict(self, model: Model, raw: Matrix) -> Matrix:
         """Return (n, n_classes) probabilities."""
@@ -142,11 +146,11 @@ class Classification:
 
     def measure(self, predicted: Matrix, places: Codes, parallel: InOrderMap) -> dict[str, Any]:
         """Return accuracy, precision, recall, f1, log_loss, auc and the confusion matrix."""
-        return classification_metrics(self._codes[places], predicted, parallel)
+        return classification_metrics(self.answers(places), predicted, parallel, self._allocate)
 
     def score(self, predicted: Matrix, places: Codes) -> float:
         """Return the accuracy."""
-        return accuracy_score(self._codes[places], predicted)
+        return accuracy_score(self.answers(places), predicted)
 
     def measure_fit(
         self, estimator: Any, design: EncodedDesign, parallel: InOrderMap
@@ -169,7 +173,7 @@ class Clustering:
     def answers(self, places: Rows) -> None:
         """Return nothing."""
 
-    def coding(self, places: Rows) -> None:
+    def coding(self, answers: None) -> None:
         """Return nothing."""
 
     def predict(self, model: Model, raw: Matrix) -> Vector:
@@ -207,13 +211,18 @@ def cluster_target(labels: tuple[str, ...]) -> Target:
 
 
 def choose_task(
-    algorithm: str, task: str, parameters: Mapping[str, Any], dataset: Dataset
+    algorithm: str,
+    task: str,
+    parameters: Mapping[str, Any],
+    dataset: Dataset,
+    allocate: Allocate = np.empty,
 ) -> tuple[Task, list[str]]:
     """Return what an algorithm is to learn from a dataset, and what is worth telling of that.
 
     Parameters
     ----------
     task : of the algorithm
+    allocate : for what there is one of for each row
 
     Raises
     ------
@@ -235,11 +244,17 @@ def choose_task(
         wanted, notices = _told_by(column)
     _check_criterion(parameters, wanted)
     if wanted == "regression":
-        return Regression(column, algorithm), notices
-    return Classification(classification_target(column, algorithm)), notices
+        return Regression(column, algorithm, allocate), notices
+    labels = classification_target(column, algorithm, allocate)
+    return Classification(labels, allocate), notices
 
 
-def same_task(earlier: Model, parameters: Mapping[str, Any], dataset: Dataset) -> Task:
+def same_task(
+    earlier: Model,
+    parameters: Mapping[str, Any],
+    dataset: Dataset,
+    allocate: Allocate = np.empty,
+) -> Task:
     """Return the task of an earlier model, to be learned on from a dataset.
 
     Raises
@@ -257,19 +272,18 @@ def same_task(earlier: Model, parameters: Mapping[str, Any], dataset: Dataset) -
             hint="Leave it out.",
         )
     if own != "classification":
-        return choose_task(earlier.algorithm, own, {}, dataset)[0]
+        return choose_task(earlier.algorithm, own, {}, dataset, allocate)[0]
     if dataset.target is None:
         raise _no_target()
-    found = class_codes(earlier.target, dataset.target)
+    found = class_codes(earlier.target, dataset.target, allocate)
     if found.unseen:
         raise InvalidParameterError(
             f'the model of warm_start has no class "{found.unseen[0]}"',
             detail=f"Its classes are {', '.join(earlier.classes)}.",
             hint="Leave such rows out, or train a new model.",
         )
-    rows = rows_with(dataset.target, found.has_value)
-    codes = found.codes if rows is None else found.codes[rows]
-    return Classification(Labels(earlier.target, codes, rows))
+    rows = rows_with(dataset.target, allocate)
+    return Classification(Labels(earlier.target, take(found.codes, rows, allocate), rows), allocate)
 
 
 def _no_target() -> UndefinedColumnError:
@@ -282,13 +296,14 @@ def _told_by(column: Column) -> tuple[str, list[str]]:
     """Return the task that a target is for: classes, or numbers that have a size."""
     if column.kind is not FeatureKind.NUMBER:
         return "classification", []
-    values = column.values[np.isfinite(column.values)]
-    if len(values) == 0 or bool(((values == values.min()) | (values == values.max())).all()):
+    blocks = (own[np.isfinite(own)] for _, own in chosen_blocks(column.values, None))
+    n_classes = len(distinct_values(blocks, MOST_WHOLE_CLASSES))
+    if n_classes <= 2:
         return "classification", []
     if column.sql_type not in WHOLE_TYPES:
         return "regression", []
-    n_classes = len(np.unique(values))
-    if n_classes > min(MOST_WHOLE_CLASSES, len(values) // FEWEST_ROWS_PER_CLASS):
+    n_values = count_where(lambda rows: np.isfinite(column.values[rows]), len(column.values))
+    if n_classes > min(MOST_WHOLE_CLASSES, n_values // FEWEST_ROWS_PER_CLASS):
         return "regression", []
     notice = (
         f'the whole numbers of column "{column.name}" are taken as {n_classes} classes; '

@@ -19,6 +19,7 @@ from proxy.engine.columns import Dataset
 from proxy.engine.continuation import CONTINUED_BY, aligned, check_algorithm, told_of
 from proxy.engine.importance import importances, permutation_importances
 from proxy.engine.linear.coefficients import Coefficients
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Importance, Model
 from proxy.engine.model_selection import Split, split_rows
 from proxy.engine.parallel import InOrderMap, one_by_one
@@ -40,7 +41,9 @@ from proxy.engine.recipes import (
     predictor_of,
     with_hidden_layers,
 )
+from proxy.engine.row_blocks import take
 from proxy.engine.tasks import Task, choose_task, cluster_target, same_task
+from proxy.engine.working_memory import UNLIMITED, MemoryBudget, check_working_memory
 from proxy.errors import InvalidParameterError, NoTrainingRowsError, UndefinedColumnError
 
 NULL_NOT_ALLOWED = "22004"
@@ -97,8 +100,13 @@ def train(
     parallel: InOrderMap = one_by_one,
     *,
     earlier: Model | None = None,
+    allocate: Allocate = np.empty,
+    budget: MemoryBudget = UNLIMITED,
 ) -> TrainingResult:
     """Train a model.
+
+    The dataset's arrays are only read, and may map files: linear, polynomial and logistic
+    regressions then work on more rows than memory has room for.
 
     Parameters
     ----------
@@ -107,6 +115,8 @@ def train(
     report : called as work goes on; whatever it raises ends the training
     parallel : how to work on several pieces at a time; what is learned does not depend on it
     earlier : the model that the parameter `warm_start` names, to learn on from
+    allocate : for what there is one of for each row beside the dataset
+    budget : what fits may hold beside the rows
 
     Raises
     ------
@@ -117,7 +127,7 @@ def train(
     NoTrainingRowsError, SingleClassError
         The rows give nothing to learn from.
     TooLargeError
-        The model would have too many coefficients.
+        54000: the model would have too many coefficients; 53200: a fit would take too much memory.
     """
     spec = find_algorithm(algorithm)
     checked = check_parameters(algorithm, parameters)
@@ -126,18 +136,24 @@ def train(
     if dataset.n_samples == 0:
         raise NoTrainingRowsError("the training query returned no row")
     if earlier is None:
-        dataset = with_times(dataset)
-        task, notices = choose_task(algorithm, spec.task, checked, dataset)
+        dataset = with_times(dataset, allocate)
+        task, notices = choose_task(algorithm, spec.task, checked, dataset, allocate)
     else:
         check_algorithm(earlier, algorithm)
-        dataset = aligned(dataset, earlier.features)
-        task, notices = same_task(earlier, checked, dataset), []
+        dataset = aligned(dataset, earlier.features, allocate)
+        task, notices = same_task(earlier, checked, dataset, allocate), []
         checked |= CONTINUED_BY.get(algorithm, {})
     told = with_hidden_layers(
         checked, sum(column.width for column in dataset.features), len(task.target.classes)
     )
     training = _Training(
-        _Told(spec.name, checked, told, earlier), dataset, task, report=report, parallel=parallel
+        _Told(spec.name, checked, told, earlier),
+        dataset,
+        task,
+        report=report,
+        parallel=parallel,
+        allocate=allocate,
+        budget=budget,
     )
     return training.run(notices)
 
@@ -186,6 +202,8 @@ class _Training:
         *,
         report: Report,
         parallel: InOrderMap,
+        allocate: Allocate,
+        budget: MemoryBudget,
     ) -> None:
         self.told = told
         self.recipe = RECIPES[told.algorithm]
@@ -194,7 +212,9 @@ class _Training:
         self.task = task
         self.report = report
         self.parallel = parallel
-        self.weights = _weights(dataset, task.rows)
+        self.allocate = allocate
+        self.budget = budget
+        self.weights = _weights(dataset, task.rows, allocate)
         self._previous: Estimator | None = None
 
     def run(self, notices: list[str]) -> TrainingResult:
@@ -206,6 +226,7 @@ class _Training:
             task.rows,
             task.answers(None),
             is_class=task.codes is not None,
+            allocate=self.allocate,
         )
         split = self._split(warnings)
         metrics: dict[str, Any] = {}
@@ -245,7 +266,11 @@ class _Training:
         if test_size == 0:
             return None
         split = split_rows(
-            self.task.n_samples, test_size, self.parameters["random_state"], self.task.codes
+            self.task.n_samples,
+            test_size,
+            self.parameters["random_state"],
+            self.task.codes,
+            self.allocate,
         )
         if split is None:
             warnings.append("too few rows to hold some out: the model has no metrics")
@@ -284,18 +309,20 @@ class _Training:
             rows,
             n_outputs=len(model.classes),
             parallel=self.parallel,
+            allocate=self.allocate,
         )
 
     def _dataset_rows(self, places: Rows) -> Rows:
         """Return the dataset's row numbers of places among the rows with a target."""
         if self.task.rows is None or places is None:
             return self.task.rows if places is None else places
-        return self.task.rows[places]
+        return take(self.task.rows, places, self.allocate)
 
     def _fit(self, phase: str, places: Rows) -> _Fitted:
         self.report(Progress("preprocessing"))
         rows = self._dataset_rows(places)
-        preprocessor = self._preprocessor(rows, places)
+        answers = self.task.answers(places)
+        preprocessor = self._preprocessor(rows, answers)
         estimator = self.recipe.estimator(self.told.arguments, self.task.target.task)
         total = estimator.iterations_total
 
@@ -303,14 +330,16 @@ class _Training:
             self.report(Progress(phase, iterations_done, total, loss))
 
         design = EncodedDesign(self.dataset, preprocessor, rows)
-        answers = self.task.answers(places)
+        self._check_memory(estimator, design)
         more = self.told.more
         if self.recipe.begins_at_previous and not more:
             more = {"start": self._previous}
         estimator.fit(
             design,
             *(() if answers is None else (answers,)),
-            sample_weight=_at(self.weights, places),
+            sample_weight=None
+            if self.weights is None
+            else take(self.weights, places, self.allocate),
             report=report,
             parallel=self.parallel,
             **more,
@@ -321,14 +350,28 @@ class _Training:
             metrics = self.task.measure_fit(estimator, design, self.parallel)
         return self._made(estimator, preprocessor, metrics)
 
-    def _preprocessor(self, rows: Rows, places: Rows) -> Preprocessor:
+    def _check_memory(self, estimator: Estimator, design: EncodedDesign) -> None:
+        """Refuse what takes too much memory; with all rows, which the last fit has."""
+        check_working_memory(
+            self.told.algorithm,
+            self.told.arguments,
+            self.budget,
+            n_rows=self.task.n_samples,
+            n_columns=len(design.mean),
+            n_outputs=len(self.task.target.classes),
+            one_hot_groups=design.one_hot_groups(),
+        )
+        if self.recipe.watches_memory:
+            estimator.memory_limit = self.budget.limit
+
+    def _preprocessor(self, rows: Rows, answers: Vector | Codes | None) -> Preprocessor:
         if self.told.earlier is not None:
             return self.told.earlier.preprocessor
         preprocessor = Preprocessor(
             self.parameters["max_categories"], self.recipe.preparation(self.parameters)
         )
         return preprocessor.fit(
-            self.dataset, rows, target=self.task.coding(places), parallel=self.parallel
+            self.dataset, rows, target=self.task.coding(answers), parallel=self.parallel
         )
 
     def _made(
@@ -358,11 +401,7 @@ class _Training:
         return _Fitted(model, whole, estimator, metrics, warnings, notices)
 
 
-def _at(values: Vector | None, places: Rows) -> Vector | None:
-    return values if values is None or places is None else values[places]
-
-
-def _weights(dataset: Dataset, rows: Rows) -> Vector | None:
+def _weights(dataset: Dataset, rows: Rows, allocate: Allocate) -> Vector | None:
     """Return the weights of the usable rows.
 
     Raises
@@ -373,14 +412,14 @@ def _weights(dataset: Dataset, rows: Rows) -> Vector | None:
     column = dataset.sample_weight
     if column is None:
         return None
-    weights = _at(column.values, rows)
-    assert weights is not None
+    weights = take(column.values, rows, allocate)
+    low, high = float(weights.min()), float(weights.max())  # NaN if one is
     problem = ""
-    if np.isnan(weights).any():
+    if np.isnan(low):
         problem = "is NULL somewhere"
-    elif np.isinf(weights).any() or (weights < 0).any():
+    elif low < 0 or np.isinf(high):
         problem = "is negative or infinite somewhere"
-    elif not (weights > 0).any():
+    elif high == 0:
         problem = "is 0 everywhere"
     if problem:
         raise InvalidParameterError(

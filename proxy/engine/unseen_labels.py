@@ -1,31 +1,25 @@
 """A target's values as classes of a model that was trained on other rows.
 
-Owns the comparison, by value where both are numbers and by text else, and the measures where some
-label is none of the model's: such a row counts as wrong, whatever is predicted.
+Owns the comparison, by value where both are numbers and by text else.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from proxy.engine.arrays import Codes, Flags, Matrix, Vector
+from proxy.engine.arrays import Codes, Flags, Vector
 from proxy.engine.columns import BEYOND_DICTIONARY_CODE, NULL_CODE, Column, FeatureKind
-from proxy.engine.evaluation import (
-    LARGEST_REPORTED_CLASSES,
-    confusion_matrix,
-    log_loss,
-    precision_recall_f1,
-    roc_auc_score,
-)
+from proxy.engine.memory import Allocate
 from proxy.engine.model import Target
-from proxy.engine.parallel import InOrderMap, collect, one_by_one
+from proxy.engine.row_blocks import row_blocks
 from proxy.engine.targets import REAL_TYPES
 
 UNSEEN = -1
+MOST_UNSEEN = 100
+"""Numbers that the model does not know, of which there may be one in each row."""
 BEYOND = "(a label beyond the first 65536)"
 
 _BOOLEANS = {"false": 0.0, "true": 1.0}
@@ -39,7 +33,7 @@ class ClassCodes:
     ----------
     codes : (n,) places in the model's classes, UNSEEN for a label that is none of them
     has_value : (n,), False where the target is NULL
-    unseen : the labels that the model does not know, each once
+    unseen : the labels that the model does not know, each once; of numbers the first hundred
     """
 
     codes: Codes
@@ -47,45 +41,60 @@ class ClassCodes:
     unseen: tuple[str, ...]
 
 
-def class_codes(target: Target, column: Column) -> ClassCodes:
+def class_codes(target: Target, column: Column, allocate: Allocate = np.empty) -> ClassCodes:
     """Find each value of a column among the classes of a model.
 
     Parameters
     ----------
     target : the model's
     column : a number, a boolean or a category
+    allocate : for codes and flags
     """
-    if column.kind is FeatureKind.CATEGORY:
-        return _of_texts(target, column)
-    return _of_numbers(target, column)
+    n = len(column.values)
+    codes, has_value = allocate(n, np.int64), allocate(n, np.bool_)
+    find = _find_texts if column.kind is FeatureKind.CATEGORY else _find_numbers
+    return ClassCodes(codes, has_value, find(target, column, codes, has_value))
 
 
-def _of_texts(target: Target, column: Column) -> ClassCodes:
+def _find_texts(target: Target, column: Column, codes: Codes, has_value: Flags) -> tuple[str, ...]:
+    """Write codes, and whether there is a value; return the labels that are unseen."""
     places = {label: place for place, label in enumerate(target.classes)}
     known = [places.get(word, UNSEEN) for word in column.categories]
     # The codes -2 and -1 reach the last two places as numpy's indices from the end.
-    codes = np.array([*known, UNSEEN, UNSEEN], dtype=np.int64)[column.values]
-    present = np.flatnonzero(np.bincount(column.values[column.values >= 0]))
-    unseen = [column.categories[k] for k in present.tolist() if known[k] == UNSEEN]
-    if (column.values == BEYOND_DICTIONARY_CODE).any():
-        unseen.append(BEYOND)
-    return ClassCodes(codes, column.values != NULL_CODE, tuple(unseen))
-
-
-def _of_numbers(target: Target, column: Column) -> ClassCodes:
-    has_value = ~np.isnan(column.values)
-    distinct = np.unique(column.values[has_value])
-    places = _places_of_numbers(target, column)
-    known = [places.get(value, UNSEEN) for value in distinct.tolist()]
-    codes = np.full(len(column.values), UNSEEN, dtype=np.int64)
-    found = np.array([*known, UNSEEN], dtype=np.int64)
-    codes[has_value] = found[np.searchsorted(distinct, column.values[has_value])]
+    table = np.array([*known, UNSEEN, UNSEEN], dtype=np.int64)
+    counts = np.zeros(len(table), dtype=np.int64)
+    for rows in row_blocks(len(codes)):
+        words = column.values[rows]
+        codes[rows] = table[words]
+        np.not_equal(words, NULL_CODE, out=has_value[rows])
+        counts += np.bincount(words - BEYOND_DICTIONARY_CODE, minlength=len(counts))
     unseen = [
-        _spell(value, column.kind)
-        for value, place in zip(distinct.tolist(), known, strict=True)
-        if place == UNSEEN
+        word
+        for word, place, count in zip(column.categories, known, counts[2:], strict=True)
+        if place == UNSEEN and count
     ]
-    return ClassCodes(codes, has_value, tuple(unseen))
+    return (*unseen, *([BEYOND] if counts[0] else []))
+
+
+def _find_numbers(
+    target: Target, column: Column, codes: Codes, has_value: Flags
+) -> tuple[str, ...]:
+    """Write codes, and whether there is a value; return the labels that are unseen."""
+    places = _places_of_numbers(target, column)
+    # The NaN, which equals nothing, is for what is greater than all.
+    known = np.array([*sorted(value for value in places if not math.isnan(value)), np.nan])
+    table = np.array([*(places[value] for value in known[:-1].tolist()), UNSEEN], dtype=np.int64)
+    unseen: Vector = np.zeros(0)
+    for rows in row_blocks(len(codes)):
+        values = column.values[rows]
+        nearest = np.searchsorted(known[:-1], values)
+        is_known = known[nearest] == values
+        codes[rows] = np.where(is_known, table[nearest], UNSEEN)
+        np.logical_not(np.isnan(values), out=has_value[rows])
+        others = values[~is_known & has_value[rows]]
+        if len(others):
+            unseen = np.union1d(unseen, others)[:MOST_UNSEEN]
+    return tuple(_spell(value, column.kind) for value in unseen.tolist())
 
 
 def _places_of_numbers(target: Target, column: Column) -> dict[float, int]:
@@ -116,45 +125,3 @@ def _spell(value: float, kind: FeatureKind) -> str:
     if kind is FeatureKind.BOOLEAN:
         return "true" if value else "false"
     return repr(value).removesuffix(".0")
-
-
-def metrics_with_unseen(
-    codes: Codes, probability: Matrix, parallel: InOrderMap = one_by_one
-) -> dict[str, Any]:
-    """Return the measures of `evaluation.classification_metrics` where some codes are UNSEEN.
-
-    Such a row is a miss for accuracy, a false alarm for the class that is predicted, has the
-    probability 0 and is among the others in every class's ROC curve. The confusion matrix leaves
-    it out.
-    """
-    n_classes = probability.shape[1]
-    true = np.where(codes == UNSEEN, n_classes, codes)
-    predicted = probability.argmax(axis=1)
-    confusion = confusion_matrix(true, predicted, n_classes + 1)
-    measures = [values[:n_classes] for values in precision_recall_f1(confusion)]
-    precision, recall, f1 = (_of_classes(values) for values in measures)
-    padded = np.hstack([probability, np.zeros((len(codes), 1))])
-    metrics: dict[str, Any] = {
-        "accuracy": float(np.mean(codes == predicted)),
-        "precision": precision,
-        "recall": recall,
-        "f1": f1,
-        "log_loss": log_loss(true, padded),
-    }
-    if n_classes <= LARGEST_REPORTED_CLASSES:
-        metrics["auc"] = _auc(codes, probability, parallel)
-        metrics["confusion_matrix"] = confusion[:n_classes, :n_classes].tolist()
-    return metrics
-
-
-def _of_classes(values: Vector) -> float:
-    return float(values[1] if len(values) == 2 else values.mean())
-
-
-def _auc(codes: Codes, probability: Matrix, parallel: InOrderMap) -> float | None:
-    def area(k: int) -> float:
-        return roc_auc_score(codes == k, probability[:, k])
-
-    n_classes = probability.shape[1]
-    mean = area(1) if n_classes == 2 else np.mean(collect(parallel, area, range(n_classes)))
-    return float(mean) if math.isfinite(mean) else None

@@ -10,7 +10,7 @@ of another type, stays with the caller. NULL becomes NaN, or code -1.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple
@@ -39,6 +39,7 @@ _FIELD_HEADER_SIZE = 4
 
 # Up to this size storage is doubled, beyond it a quarter is added.
 _DOUBLING_SIZE = 1 << 26
+_MOST_SPARES = 2
 _FIRST_CAPACITY = 1024
 # Long texts are no categories; what is above this counts as beyond the dictionary.
 _MAX_ARENA_SIZE = 1 << 26
@@ -214,6 +215,21 @@ class RowDecoder:
         return _field_error(status, label, detail, hidden.width)
 
 
+@dataclass(frozen=True, slots=True)
+class ColumnParts:
+    """Some rows of a query that trains, column by column.
+
+    Parameters
+    ----------
+    values : of each column the first n_rows * width values of an array: float64, or int32 of TEXT
+    widths : values of a row; -1 of an array column that has been NULL so far
+    """
+
+    n_rows: int
+    values: list[NDArray[Any]]
+    widths: list[int]
+
+
 class TrainingReader:
     """Read a binary COPY TO STDOUT into columns.
 
@@ -221,6 +237,7 @@ class TrainingReader:
     ----------
     columns : the columns of the COPY, in their order
     max_categories_kept : distinct values of a TEXT column that get a code of their own
+    hand_over : takes the rows whenever they fill `part_size` bytes; None: all are kept
 
     Notes
     -----
@@ -228,8 +245,19 @@ class TrainingReader:
     can (mremap), and is trimmed at the end: the peak is at most 1.25 times the data.
     """
 
-    def __init__(self, columns: Sequence[InputColumn], max_categories_kept: int = 65536) -> None:
+    def __init__(
+        self,
+        columns: Sequence[InputColumn],
+        max_categories_kept: int = 65536,
+        *,
+        part_size: int = 0,
+        hand_over: Callable[[ColumnParts], None] | None = None,
+    ) -> None:
         self._columns = tuple(columns)
+        self._part_size = part_size
+        self._hand_over = hand_over
+        self._n_handed_over = 0
+        self._spares: list[list[NDArray[Any]]] = []
         self._limits = (max_categories_kept, _MAX_ARENA_SIZE)
         self._plan = np.zeros((len(columns), 3), np.int64)
         self._capacity = _FIRST_CAPACITY
@@ -250,12 +278,21 @@ class TrainingReader:
     @property
     def n_rows(self) -> int:
         """Rows read so far."""
-        return int(self._state[copy_rows.ROWS])
+        return self._n_handed_over + self._n_stored
 
     @property
-    def size_bytes(self) -> int:
-        """Bytes of the storage, room for rows to come included."""
-        return sum(values.nbytes for values in self._storage)
+    def widths(self) -> list[int]:
+        """Values of a row in each column; -1 of an array column that has been NULL so far."""
+        return [int(width) for width in self._plan[:, fields.WIDTH]]
+
+    @property
+    def _n_stored(self) -> int:
+        return int(self._state[copy_rows.ROWS])
+
+    def take_back(self, parts: ColumnParts) -> None:
+        """Use the storage of rows that were handed over for others."""
+        if len(self._spares) < _MOST_SPARES:
+            self._spares.append(parts.values)
 
     def feed(self, buffer: bytes | bytearray | memoryview, start: int, stop: int) -> int:
         """Consume the leading whole CopyData frames of buffer[start:stop]; return where they end.
@@ -290,7 +327,7 @@ class TrainingReader:
             self._make_room(status, column, detail, row)
 
     def finish(self) -> list[ColumnValues]:
-        """Give up the columns, after the stream has ended.
+        """Give up the columns' rows that were not handed over, after the stream has ended.
 
         Raises
         ------
@@ -299,7 +336,7 @@ class TrainingReader:
         """
         if self._state[copy_rows.PHASE] != copy_rows.AFTER_END:
             raise RemoteProtocolError("COPY data ended before their trailer")
-        n_rows = self.n_rows
+        n_rows = self._n_stored
         self._resize(n_rows)
         categories = self._dictionary.values(
             len(self._columns), int(self._state[copy_rows.ENTRIES])
@@ -316,7 +353,10 @@ class TrainingReader:
     def _make_room(self, status: int, column: int, detail: int, row: int) -> None:
         """Do what the kernel asks for, or raise the error that it found."""
         if status == copy_rows.ROWS_FULL:
-            self._resize(self._grown_capacity())
+            if self._is_part_full():
+                self._give_rows()
+            else:
+                self._resize(self._grown_capacity())
         elif status == copy_rows.ENTRIES_FULL:
             self._dictionary.double_entries()
         elif status == copy_rows.ARENA_FULL:
@@ -325,6 +365,27 @@ class TrainingReader:
             self._begin_array(column, detail)
         else:
             raise self._error(status, column, detail, row)
+
+    def _is_part_full(self) -> bool:
+        if self._hand_over is None or not self._n_stored:
+            return False  # one frame may hold more rows than there is room for
+        return 2 * self._capacity * self._row_size() > self._part_size
+
+    def _give_rows(self) -> None:
+        assert self._hand_over is not None
+        parts = ColumnParts(self._n_stored, self._storage, self.widths)
+        self._n_handed_over += self._n_stored
+        self._state[copy_rows.ROWS] = 0
+        self._storage = self._new_storage()
+        self._note_addresses()
+        self._hand_over(parts)
+
+    def _new_storage(self) -> list[NDArray[Any]]:
+        while self._spares:
+            spare = self._spares.pop()
+            if all(new.size == old.size for new, old in zip(spare, self._storage, strict=True)):
+                return spare
+        return [np.empty_like(values) for values in self._storage]
 
     def _row_size(self) -> int:
         widths = self._plan[:, fields.WIDTH].clip(min=0)
@@ -350,9 +411,10 @@ class TrainingReader:
         self._plan[column, fields.WIDTH] = width
         # One long array must not reserve room for a thousand of them.
         fitting = _DOUBLING_SIZE // self._row_size()
-        self._capacity = max(self.n_rows + 1, min(self._capacity, fitting))
+        n_rows = self._n_stored
+        self._capacity = max(n_rows + 1, min(self._capacity, fitting))
         values = np.empty(self._capacity * width)
-        values[: self.n_rows * width] = np.nan
+        values[: n_rows * width] = np.nan
         self._storage[column] = values
         self._note_addresses()
 
@@ -366,6 +428,7 @@ class TrainingReader:
             found = "an incomplete count of" if detail < 0 else detail
             expected = len(self._columns)
             return RemoteProtocolError(f"COPY row has {found} columns instead of {expected}")
+        row += self._n_handed_over
         label = _label(self._columns[column].name if self._columns else "", column)
         width = int(self._plan[column, fields.WIDTH]) if self._columns else 0
         return _field_error(status, f"row {row + 1}, {label}", detail, width)

@@ -91,6 +91,8 @@ class MachineLearning(Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     training_workers: Positive = 1
     max_training_memory: Size = 2 * 1024**3
+    max_training_disk: Size = 20 * 1024**3
+    training_directory: str = ""
     model_cache_size: Size = 256 * 1024**2
 
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from contextlib import closing
 from typing import Any
 
 from proxy.engine import artifact
-from proxy.engine.columns import Dataset
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import row_values
 from proxy.registry.postgres_store import Registry
@@ -29,6 +29,7 @@ from proxy.statements.reading import describe_query, read_rows
 from proxy.statements.services import Services
 from proxy.statements.session_facts import FACTS_SQL, SessionFacts
 from proxy.statements.waiting import wait_for
+from proxy.workers.buffers import SharedDataset
 from proxy.workers.frames import Evaluated
 
 SETTING = "pgseer.evaluation"
@@ -74,11 +75,12 @@ async def evaluate_model(
         if narrator.may_report():
             narrator.notice(f"read {n_rows} rows")
 
-    dataset = await read_rows(
-        session, query.fetched, offset, limit=services.max_training_memory, report=report
+    rows = await read_rows(
+        session, query.fetched, offset, limits=services.row_limits, report=report
     )
-    errand = _evaluated(services, found, dataset)
-    evaluated = await wait_for(session, registry, errand, facts.lock_timeout)
+    with closing(rows):
+        errand = _evaluated(services, found, rows)
+        evaluated = await wait_for(session, registry, errand, facts.lock_timeout)
     for notice in evaluated.notices:
         narrator.notice(notice)
     value = quote_literal(result_json(evaluated.metrics))
@@ -99,10 +101,10 @@ def _tell_missing(narrator: Narrator, found: FoundModel, query: EvaluationQuery)
         )
 
 
-async def _evaluated(services: Services, found: FoundModel, dataset: Dataset) -> Evaluated:
+async def _evaluated(services: Services, found: FoundModel, rows: SharedDataset) -> Evaluated:
     # The same bytes as those in the registry; a large model takes a moment to write.
     artefact = await asyncio.to_thread(artifact.dump, found.model)
-    return await services.workers.evaluate(artefact, dataset)
+    return await services.workers.evaluate(artefact, rows)
 
 
 def result_json(metrics: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ from proxy.rewrite.edits import EditedText
 from proxy.statements.fetched_columns import FetchedColumn
 
 _PREFIX = "COPY (SELECT "
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +73,15 @@ class FetchedQuery:
         made = [
             _engine_column(column, part) for column, part in zip(self.columns, values, strict=True)
         ]
+        target, weight = (
+            None if number is None else made[number] for number in (self.target, self.sample_weight)
+        )
+        return Dataset(tuple(self.of_features(made)), target, n_samples, weight)
+
+    def of_features(self, values: Sequence[Value]) -> list[Value]:
+        """Return those of one value for each column that belong to features."""
         apart = (self.target, self.sample_weight)
-        features = tuple(column for number, column in enumerate(made) if number not in apart)
-        target, weight = (None if number is None else made[number] for number in apart)
-        return Dataset(features, target, n_samples, weight)
+        return [value for number, value in enumerate(values) if number not in apart]
 
 
 @dataclass(frozen=True, slots=True)

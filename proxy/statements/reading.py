@@ -1,14 +1,19 @@
 """The rows of a client's query, read in the client's session: first described, then by one COPY.
 
-Owns the limits of the reading and its end before time. What is read, and what for, is the caller's.
+Owns the way of the rows into memory that a training process can map, and the reading's end before
+time. What is read, and what for, is the caller's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
 
 from proxy.engine.columns import Dataset
-from proxy.errors import ProxyError, QueryCanceledError, TooLargeError, UndefinedColumnError
+from proxy.errors import ProxyError, QueryCanceledError, UndefinedColumnError
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import (
     NO_PARAMETER_TYPES,
@@ -20,14 +25,23 @@ from proxy.protocol.messages import (
     error_response,
 )
 from proxy.protocol.replies import Reply
-from proxy.rewrite.columns import TrainingReader
+from proxy.rewrite.columns import ColumnParts, ColumnValues, TrainingReader
 from proxy.rewrite.edits import EditedText
 from proxy.session.questions import private_name, private_query
 from proxy.session.session import Session
 from proxy.statements.fetched_columns import FetchedColumn, fetched_column
 from proxy.statements.fetched_query import FetchedQuery
+from proxy.statements.row_writer import RowWriter
+from proxy.workers.buffers import SharedDataset, share
+from proxy.workers.spool import RowLimits, Spool
 
 CANCELED = "canceling statement due to user request"
+
+RowCheck: TypeAlias = Callable[[int, Sequence[int]], None]
+
+
+def accept_rows(n_rows: int, widths: Sequence[int]) -> None:
+    """Take any number of rows."""
 
 
 async def describe_query(
@@ -70,21 +84,22 @@ async def read_rows(
     query: FetchedQuery,
     offset: int,
     *,
-    limit: int,
+    limits: RowLimits,
     report: Callable[[int], None],
-) -> Dataset:
-    """Run the query and return its rows.
+    check: RowCheck = accept_rows,
+) -> SharedDataset:
+    """Run the query and return its rows, for the caller to close.
 
     Parameters
     ----------
     offset : of the statement in the client's text
-    limit : bytes of memory that the rows may take
     report : called with the number of rows read so far
+    check : called with the rows so far and the values of each; what it raises ends the reading
 
     Raises
     ------
     TooLargeError
-        53200: they take more.
+        53200: they are more than the limits allow; 53100: there is no space for them.
     QueryCanceledError
         The client asked to stop.
     AlreadyAnswered
@@ -93,106 +108,169 @@ async def read_rows(
     cancels: list[bool] = []
     session.on_cancel = lambda: cancels.append(True)
     try:
-        rows = await _copy(session, query, offset, limit, report)
+        rows = await _copy(
+            session, query, offset, FetchedRows(session, query, limits, report, check)
+        )
     finally:
         session.on_cancel = None
     if cancels:
+        rows.abandon()
         # PostgreSQL ignores a cancel that finds it between two messages of ours.
         raise QueryCanceledError(CANCELED)
-    return query.dataset(rows.reader.finish(), rows.reader.n_rows)
+    return await rows.finish()
 
 
 async def _copy(
-    session: Session,
-    query: FetchedQuery,
-    offset: int,
-    limit: int,
-    report: Callable[[int], None],
+    session: Session, query: FetchedQuery, offset: int, rows: FetchedRows
 ) -> FetchedRows:
     text_as_utf8 = session.codec != "utf-8"
     in_copy = query.position_map(text_as_utf8=text_as_utf8)
-    stopping: list[Awaitable[None]] = []
-    rows = FetchedRows(
-        query, limit, lambda: stopping.append(session.stop_upstream()), report, session.codec
-    )
     text = query.copy(text_as_utf8=text_as_utf8).encode(session.codec)
     try:
-        await session.ask(
-            private_query(text),
-            position_map=lambda position: in_copy(position) + offset,
-            rows=rows,
-        )
-    finally:
-        # A signal that is still under way would stop what the session does next.
-        for errand in stopping:
-            await errand
-    if rows.failure is not None:
-        raise rows.failure  # the COPY ended before it could be stopped
+        try:
+            await session.ask(
+                private_query(text),
+                position_map=lambda position: in_copy(position) + offset,
+                rows=rows,
+            )
+        finally:
+            # A signal that is still under way would stop what the session does next.
+            for errand in rows.stopping:
+                await errand
+        await rows.written()
+    except BaseException:
+        rows.abandon()
+        raise
     return rows
 
 
 class FetchedRows(Reply):
-    """Reads the COPY's rows into arrays.
-
-    Parameters
-    ----------
-    limit : bytes of memory that the arrays may take
-    stop : called once, when the rows are no longer wanted
-    report : called with the number of rows read so far
-    codec : the client's encoding, for an error
+    """Reads the COPY's rows into arrays: a few in memory, many into a spool.
 
     Attributes
     ----------
     failure : what is wrong with the rows; the backend is being stopped
+    stopping : how, to be awaited
     """
 
-    __slots__ = ("_codec", "_limit", "_report", "_stop", "failure", "reader")
+    __slots__ = (
+        "_check",
+        "_limits",
+        "_query",
+        "_reader",
+        "_report",
+        "_session",
+        "_spool",
+        "_writer",
+        "failure",
+        "stopping",
+    )
 
     def __init__(
         self,
+        session: Session,
         query: FetchedQuery,
-        limit: int,
-        stop: Callable[[], None],
+        limits: RowLimits,
         report: Callable[[int], None],
-        codec: str,
+        check: RowCheck,
     ) -> None:
         super().__init__(t.EXECUTE)
-        self._codec = codec
-        self.reader = TrainingReader([column.input for column in query.columns])
-        self._limit = limit
-        self._stop = stop
+        self._session = session
+        self._query = query
+        self._limits = limits
         self._report = report
+        self._check = check
+        self._reader = TrainingReader(
+            [column.input for column in query.columns],
+            part_size=limits.part_size,
+            hand_over=self._hand_over,
+        )
+        self._spool: Spool | None = None
+        self._writer: RowWriter | None = None
         self.failure: ProxyError | None = None
+        self.stopping: list[Awaitable[None]] = []
 
     def on_message(self, kind: int, body: bytes) -> bytes | None:
         """Say why the backend was stopped, where it only knows that it was."""
         if kind == t.ERROR_RESPONSE and self.failure is not None:
-            return error_response(self.failure, encoding=self._codec)
+            return error_response(self.failure, encoding=self._session.codec)
         return None
 
     def on_rows(self, data: bytes, start: int, stop: int) -> tuple[int, bytes]:
         """Read the rows; after a failure pass over them, until the backend has stopped."""
         if self.failure is None:
             try:
-                end = self.reader.feed(data, start, stop)
-                self._check_memory()
+                end = self._reader.feed(data, start, stop)
             except ProxyError as error:
-                self.failure = error
-                self._stop()
+                self._fail(error)
             else:
-                self._report(self.reader.n_rows)
+                self._report(self._reader.n_rows)
                 return end, b""
         return super().on_rows(data, start, stop)[0], b""
 
-    def _check_memory(self) -> None:
-        if self.reader.size_bytes > self._limit:
-            n_rows, size = self.reader.n_rows, self.reader.size_bytes
-            fitting = int(n_rows * self._limit / size) // 1000 * 1000
-            raise TooLargeError(
-                "the training set is larger than max_training_memory",
-                detail=f"After {n_rows} rows it takes {size} bytes; the limit is {self._limit}. "
-                f"About {fitting} rows of these columns would fit.",
-                hint="Select fewer rows or columns, raise [ml] max_training_memory, or learn on "
-                "from part to part by warm_start.",
-                sqlstate="53200",
+    async def written(self) -> None:
+        """Wait until the spool has what it was given.
+
+        Raises
+        ------
+        ProxyError
+            Something is wrong with the rows, and their COPY ended before it could be stopped.
+        """
+        if self._writer is not None:
+            await self._writer.drain()
+        if self.failure is not None:
+            raise self.failure
+
+    def abandon(self) -> None:
+        """Give back what the rows take."""
+        if self._writer is not None:
+            self._writer.abandon()
+
+    async def finish(self) -> SharedDataset:
+        """Return the rows, after the last."""
+        sharing = asyncio.create_task(asyncio.to_thread(self._share))
+        try:
+            return await asyncio.shield(sharing)
+        except BaseException:
+            # A caller who is cancelled meanwhile leaves no descriptor behind.
+            sharing.add_done_callback(self._give_back)
+            raise
+
+    def _give_back(self, sharing: asyncio.Task[SharedDataset]) -> None:
+        if not sharing.cancelled() and sharing.exception() is None:
+            sharing.result().close()
+        self.abandon()
+
+    def _share(self) -> SharedDataset:
+        n_rows, last = self._reader.n_rows, self._reader.finish()
+        if self._spool is None:
+            return share(self._query.dataset(last, n_rows))
+        flat = [part.values.reshape(-1) for part in last]
+        self._spool.append(n_rows - self._spool.n_rows, flat, self._reader.widths)
+
+        def arranged(columns: list[NDArray[Any]]) -> Dataset:
+            values = [
+                ColumnValues(column.reshape(n_rows, *part.values.shape[1:]), part.categories)
+                for column, part in zip(columns, last, strict=True)
+            ]
+            return self._query.dataset(values, n_rows)
+
+        return self._spool.share(arranged)
+
+    def _hand_over(self, parts: ColumnParts) -> None:
+        self._check(self._reader.n_rows, parts.widths)
+        if self._spool is None or self._writer is None:
+            sizes = [values.itemsize for values in parts.values]
+            self._spool = Spool(sizes, self._limits)
+            self._writer = RowWriter(
+                self._spool,
+                self._session.upstream,
+                take_back=self._reader.take_back,
+                fail=self._fail,
             )
+        self._writer.add(parts)
+
+    def _fail(self, error: ProxyError) -> None:
+        if self.failure is None:
+            self.failure = error
+            self.stopping.append(self._session.stop_upstream())

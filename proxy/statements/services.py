@@ -10,6 +10,7 @@ from proxy.registry.postgres_store import Registries
 from proxy.statements.analysis import Analyses
 from proxy.statements.scoring import ScoredStatement
 from proxy.workers.pool import TrainingPool
+from proxy.workers.spool import RowLimits
 
 _REMEMBERED_PLANS = 256
 
@@ -42,12 +43,12 @@ class Services:
 
     Parameters
     ----------
-    max_training_memory : bytes of one training set
+    row_limits : of one training, or one evaluation
     """
 
     registries: Registries
     workers: TrainingPool
-    max_training_memory: int
+    row_limits: RowLimits
     instruments: Instruments
     analyses: Analyses = field(default_factory=Analyses)
     plans: PlanCache = field(default_factory=PlanCache)

@@ -6,21 +6,25 @@ everybody. Leaves the COPY to `reading`, and what stops a training to `waiting`.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
-from proxy.engine.columns import Dataset
+from proxy.engine.working_memory import MemoryBudget, check_working_memory
 from proxy.registry.postgres_store import Registry
 from proxy.registry.progress import TrainingProgress
 from proxy.rewrite.statements import CreateModel
 from proxy.session.session import Session
 from proxy.statements.fetched_query import FetchedQuery
 from proxy.statements.notices import Narrator
-from proxy.statements.reading import read_rows
+from proxy.statements.reading import RowCheck, read_rows
 from proxy.statements.services import Services
 from proxy.statements.session_facts import SessionFacts
 from proxy.statements.waiting import wait_for
+from proxy.workers.buffers import SharedDataset
 from proxy.workers.frames import Progress
 from proxy.workers.pool import TrainedArtifact
+from proxy.workers.threads import thread_count
 
 
 class Training:
@@ -67,23 +71,50 @@ class Training:
             The upstream refused the query, or the backend was stopped.
         """
         async with self._registry.progress.shown(self._progress):
-            dataset = await read_rows(
+            rows = await read_rows(
                 self._session,
                 query,
                 self._offset,
-                limit=self._services.max_training_memory,
+                limits=self._services.row_limits,
                 report=self._rows_read,
+                check=self._memory_check(query, parameters),
             )
-            self._progress.all_read(dataset.n_samples)
-            return await self._fit(parameters, dataset, earlier)
+            with closing(rows):
+                self._progress.all_read(rows.n_samples)
+                return await self._fit(parameters, rows, earlier)
 
     async def _fit(
-        self, parameters: dict[str, Any], dataset: Dataset, earlier: bytes
+        self, parameters: dict[str, Any], rows: SharedDataset, earlier: bytes
     ) -> TrainedArtifact:
         errand = self._services.workers.train(
-            self._statement.algorithm, parameters, dataset, self._advanced, earlier=earlier
+            self._statement.algorithm,
+            parameters,
+            rows,
+            self._advanced,
+            earlier=earlier,
+            memory_limit=self._services.row_limits.memory,
         )
         return await wait_for(self._session, self._registry, errand, self._facts.lock_timeout)
+
+    def _memory_check(self, query: FetchedQuery, parameters: dict[str, Any]) -> RowCheck:
+        """Return what refuses rows as soon as they are certain to be too many for the algorithm.
+
+        Each column counts as one here; when all are read, what they have become is known.
+        """
+        n_threads = thread_count(parameters.get("parallel_workers"))
+        budget = MemoryBudget(self._services.row_limits.memory, n_threads)
+
+        def check(n_rows: int, widths: Sequence[int]) -> None:
+            check_working_memory(
+                self._statement.algorithm,
+                parameters,
+                budget,
+                n_rows=n_rows,
+                n_columns=sum(max(width, 0) for width in query.of_features(widths)),
+                n_outputs=0,
+            )
+
+        return check
 
     def _rows_read(self, n_rows: int) -> None:
         self._progress.rows_read = n_rows

@@ -1,7 +1,8 @@
 """A dataset in memory that parent and child both map.
 
 Owns the layout and the file behind it, which has no name: an anonymous memory file on Linux, an
-unlinked temporary file elsewhere. /dev/shm is not used, as containers give it 64 MB.
+unlinked temporary file elsewhere. /dev/shm is not used, as containers give it 64 MB. Rows that come
+one after another, and those that are too many for memory, are `spool`'s.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,16 +28,35 @@ DISK_FULL = "53100"
 
 @dataclass(frozen=True, slots=True)
 class SharedDataset:
-    """A dataset's copy in a file descriptor, which the owner of this value closes."""
+    """A dataset in a file descriptor, which the owner of this value closes.
+
+    Attributes
+    ----------
+    size_bytes : of the file
+    description : what `Dataset.to_buffers` returned
+    extents : (offset, length) in bytes of each of its arrays
+    directory : where files may be made of what there is one of for each row; empty where the rows
+        are few enough for memory
+    """
 
     descriptor: int
     size_bytes: int
     description: dict[str, Any]
     extents: list[tuple[int, int]]
+    directory: str = ""
+
+    @property
+    def n_samples(self) -> int:
+        """Return the number of rows."""
+        return int(self.description["n_samples"])
 
     def close(self) -> None:
         """Give the memory back, once no process maps it."""
         os.close(self.descriptor)
+
+
+def leave(_: mmap.mmap) -> None:
+    """Leave a mapping to itself."""
 
 
 def share(dataset: Dataset) -> SharedDataset:
@@ -49,7 +69,7 @@ def share(dataset: Dataset) -> SharedDataset:
     """
     description, arrays = dataset.to_buffers()
     extents, size_bytes = _lay_out(arrays)
-    descriptor = _anonymous_file()
+    descriptor = anonymous_file()
     try:
         _reserve(descriptor, size_bytes)
         with mmap.mmap(descriptor, size_bytes) as memory:
@@ -68,10 +88,18 @@ def attach(
     size_bytes: int,
     description: dict[str, Any],
     extents: Sequence[tuple[int, int]],
+    watch: Callable[[mmap.mmap], None] = leave,
 ) -> Dataset:
-    """Return the dataset that `share` laid out; its arrays are views that keep the mapping."""
-    # Private: what the engine may write into an array stays its own.
-    memory = memoryview(mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_COPY))
+    """Return the dataset that `share` laid out; its arrays are views that keep the mapping.
+
+    Parameters
+    ----------
+    watch : is shown the mapping
+    """
+    # To be read only: a private copy of a file larger than memory would have to be promised some.
+    mapping = mmap.mmap(descriptor, size_bytes, access=mmap.ACCESS_READ)
+    watch(mapping)
+    memory = memoryview(mapping)
     buffers = [memory[offset : offset + length] for offset, length in extents]
     return Dataset.from_buffers(description, buffers)
 
@@ -86,7 +114,8 @@ def _lay_out(arrays: Sequence[NDArray[Any]]) -> tuple[list[tuple[int, int]], int
     return extents, max(end, 1)  # nothing cannot be mapped
 
 
-def _anonymous_file() -> int:
+def anonymous_file() -> int:
+    """Return the descriptor of an empty file that has no name."""
     if hasattr(os, "memfd_create"):
         return os.memfd_create("pgseer-dataset", os.MFD_CLOEXEC)
     descriptor, path = tempfile.mkstemp(prefix="pgseer-dataset-")
@@ -102,9 +131,18 @@ def _reserve(descriptor: int, size_bytes: int) -> None:
         else:
             os.ftruncate(descriptor, size_bytes)
     except OSError as error:
-        raise TooLargeError(
-            "there is not enough memory for the training data",
-            detail=f"{size_bytes} bytes are needed: {error.strerror}.",
-            hint="Select fewer rows or columns.",
-            sqlstate=OUT_OF_MEMORY if hasattr(os, "memfd_create") else DISK_FULL,
-        ) from error
+        is_memory = hasattr(os, "memfd_create")
+        raise no_space("the training data", size_bytes, error, in_memory=is_memory) from error
+
+
+def no_space(
+    what: str, size_bytes: int | None, error: OSError, *, in_memory: bool
+) -> TooLargeError:
+    """Return the error for what could not be written: 53200, or 53100 of a disk."""
+    needed = "" if size_bytes is None else f"{size_bytes} bytes are needed: "
+    return TooLargeError(
+        f"there is not enough {'memory' if in_memory else 'disk space'} for {what}",
+        detail=f"{needed}{error.strerror}.",
+        hint="Select fewer rows or columns.",
+        sqlstate=OUT_OF_MEMORY if in_memory else DISK_FULL,
+    )

@@ -16,15 +16,20 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from proxy.engine import artifact, evaluation_run, training
 from proxy.engine.columns import Dataset
+from proxy.engine.memory import Allocate
+from proxy.engine.working_memory import MemoryBudget
 from proxy.errors import ProxyError
 from proxy.workers.buffers import attach
+from proxy.workers.file_memory import FileMemory
 from proxy.workers.frames import (
     LENGTH,
     Evaluated,
@@ -40,6 +45,7 @@ from proxy.workers.frames import (
     decode_job,
     encode,
 )
+from proxy.workers.resident_pages import ResidentPages
 from proxy.workers.threads import ThreadedMap, thread_count
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -81,9 +87,8 @@ def train(
     ----------
     earlier : the artefact of the model to learn on from; empty for none
     """
-    dataset = _dataset(job.rows, shared)
-    most = job.parameters.get("parallel_workers") or thread_count()
-    with ThreadedMap(min(most, thread_count())) as parallel:
+    n_threads = thread_count(job.parameters.get("parallel_workers"))
+    with _opened(job.rows, shared) as (dataset, allocate), ThreadedMap(n_threads) as parallel:
         result = training.train(
             job.algorithm,
             job.parameters,
@@ -98,6 +103,8 @@ def train(
             ),
             parallel,
             earlier=artifact.load(earlier) if earlier else None,
+            allocate=allocate,
+            budget=MemoryBudget(job.memory_limit, n_threads),
         )
     model = result.model
     artefact = artifact.dump(model)
@@ -126,14 +133,24 @@ def train(
 
 def evaluate(artefact: bytes, rows: SharedRows, shared: int) -> Evaluated:
     """Have the engine measure a model on the dataset in the descriptor `shared`."""
-    model, dataset = artifact.load(artefact), _dataset(rows, shared)
-    with ThreadedMap(thread_count()) as parallel:
-        result = evaluation_run.evaluate(model, dataset, parallel)
+    model = artifact.load(artefact)
+    with _opened(rows, shared) as (dataset, allocate), ThreadedMap(thread_count()) as parallel:
+        result = evaluation_run.evaluate(model, dataset, parallel, allocate)
     return Evaluated(metrics=result.metrics, notices=list(result.notices))
 
 
-def _dataset(rows: SharedRows, shared: int) -> Dataset:
-    return attach(shared, rows.size_bytes, rows.description, rows.extents)
+@contextmanager
+def _opened(rows: SharedRows, shared: int) -> Iterator[tuple[Dataset, Allocate]]:
+    """Yield the dataset in a descriptor, and what makes arrays of one element for each row.
+
+    Where the rows are in a file on disk, so are those.
+    """
+    place = (shared, rows.size_bytes, rows.description, rows.extents)
+    if not rows.directory:
+        yield attach(*place), np.empty
+        return
+    with ResidentPages() as pages:
+        yield attach(*place, pages.watch), FileMemory(rows.directory, pages.watch)
 
 
 def _answer(connection: socket.socket, work: Train, job: Job, shared: int) -> None:

@@ -36,20 +36,28 @@ class SharedRows(Struct, frozen=True, kw_only=True):
     description : what `Dataset.to_buffers` returned
     extents : (offset, length) in bytes of each of its arrays in the shared memory
     size_bytes : of the shared memory
+    directory : where files may be made of what there is one of for each row; empty: nowhere
     """
 
     description: dict[str, Any]
     extents: list[tuple[int, int]]
     size_bytes: int
+    directory: str = ""
 
 
 class Training(Struct, frozen=True, tag=True, kw_only=True):
-    """Train this; from the model whose artefact follows on, if one does."""
+    """Train this; from the model whose artefact follows on, if one does.
+
+    Attributes
+    ----------
+    memory_limit : bytes that the fit may hold beside the rows; None: any number
+    """
 
     algorithm: str
     parameters: dict[str, Any]
     rows: SharedRows
     payload_size_bytes: int = 0
+    memory_limit: int | None = None
 
 
 class Evaluation(Struct, frozen=True, tag=True, kw_only=True):

@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from proxy.engine.columns import Dataset
 from proxy.errors import AdminShutdownError, ProxyError
-from proxy.workers.buffers import SharedDataset, share
+from proxy.workers.buffers import SharedDataset
 from proxy.workers.frames import (
     Evaluated,
     Evaluation,
@@ -64,10 +63,11 @@ class TrainingPool:
         self,
         algorithm: str,
         parameters: Mapping[str, Any],
-        dataset: Dataset,
+        shared: SharedDataset,
         on_progress: Callable[[Progress], None],
         *,
         earlier: bytes = b"",
+        memory_limit: int | None = None,
     ) -> TrainedArtifact:
         """Train in a child; `on_progress` is called on the event loop.
 
@@ -75,29 +75,30 @@ class TrainingPool:
 
         Parameters
         ----------
+        shared : the rows, to be left open until this returns
         earlier : the artefact of the model to learn on from; empty for none
+        memory_limit : bytes that the fit may hold beside the rows; None: any number
 
         Raises
         ------
         ProxyError
             Whatever the engine raised; or 53200, 58000 where the child did not survive.
         """
+        job = Training(
+            algorithm=algorithm,
+            parameters=dict(parameters),
+            rows=_rows_of(shared),
+            payload_size_bytes=len(earlier),
+            memory_limit=memory_limit,
+        )
 
-        def train(
-            process: TrainingProcess, shared: SharedDataset
-        ) -> Awaitable[tuple[ModelDescription, bytes]]:
-            job = Training(
-                algorithm=algorithm,
-                parameters=dict(parameters),
-                rows=_rows_of(shared),
-                payload_size_bytes=len(earlier),
-            )
+        def train(process: TrainingProcess) -> Awaitable[tuple[ModelDescription, bytes]]:
             return process.train(job, earlier, shared, on_progress)
 
-        description, artefact = await self._in_a_child(dataset, train)
+        description, artefact = await self._in_a_child(train)
         return TrainedArtifact(artefact, description)
 
-    async def evaluate(self, artefact: bytes, dataset: Dataset) -> Evaluated:
+    async def evaluate(self, artefact: bytes, shared: SharedDataset) -> Evaluated:
         """Measure a model in a child; as `train`.
 
         Raises
@@ -105,12 +106,12 @@ class TrainingPool:
         ProxyError
             As in `train`.
         """
+        job = Evaluation(rows=_rows_of(shared), payload_size_bytes=len(artefact))
 
-        def evaluate(process: TrainingProcess, shared: SharedDataset) -> Awaitable[Evaluated]:
-            job = Evaluation(rows=_rows_of(shared), payload_size_bytes=len(artefact))
+        def evaluate(process: TrainingProcess) -> Awaitable[Evaluated]:
             return process.evaluate(job, artefact, shared)
 
-        return await self._in_a_child(dataset, evaluate)
+        return await self._in_a_child(evaluate)
 
     async def close(self) -> None:
         """Kill every child, jobs or not, and wait until they are gone."""
@@ -120,31 +121,19 @@ class TrainingPool:
         while self._tasks:
             await asyncio.wait(self._tasks)
 
-    async def _in_a_child(
-        self,
-        dataset: Dataset,
-        work: Callable[[TrainingProcess, SharedDataset], Awaitable[Result]],
-    ) -> Result:
+    async def _in_a_child(self, work: Callable[[TrainingProcess], Awaitable[Result]]) -> Result:
         async with self._slots:
             self._busy += 1
             try:
-                shared = await _share(dataset)
-                try:
-                    return await self._run(shared, work)
-                finally:
-                    shared.close()
+                return await self._run(work)
             finally:
                 self._busy -= 1
                 self._keep_one_ready()
 
-    async def _run(
-        self,
-        shared: SharedDataset,
-        work: Callable[[TrainingProcess, SharedDataset], Awaitable[Result]],
-    ) -> Result:
+    async def _run(self, work: Callable[[TrainingProcess], Awaitable[Result]]) -> Result:
         process = await self._take()
         try:
-            result = await work(process, shared)
+            result = await work(process)
         except TrainingFailed as failure:
             self._idle.put_nowait(process)
             raise failure.error from None
@@ -214,20 +203,8 @@ class TrainingPool:
 
 def _rows_of(shared: SharedDataset) -> SharedRows:
     return SharedRows(
-        description=shared.description, extents=shared.extents, size_bytes=shared.size_bytes
+        description=shared.description,
+        extents=shared.extents,
+        size_bytes=shared.size_bytes,
+        directory=shared.directory,
     )
-
-
-async def _share(dataset: Dataset) -> SharedDataset:
-    """Copy off the event loop; a caller who is cancelled meanwhile leaves no descriptor behind."""
-    copying = asyncio.create_task(asyncio.to_thread(share, dataset))
-    try:
-        return await asyncio.shield(copying)
-    except asyncio.CancelledError:
-        copying.add_done_callback(_discard)
-        raise
-
-
-def _discard(copying: asyncio.Task[SharedDataset]) -> None:
-    if not copying.cancelled() and copying.exception() is None:
-        copying.result().close()

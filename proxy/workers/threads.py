@@ -72,10 +72,15 @@ class ThreadedMap:
             wait(ahead)
 
 
-def thread_count() -> int:
-    """Return how many threads a training should have: one for each processor it may run on."""
+def thread_count(wanted: int | None = None) -> int:
+    """Return how many threads a training should have: one for each processor it may run on.
+
+    Parameters
+    ----------
+    wanted : at most so many
+    """
     if hasattr(os, "sched_getaffinity"):
         n_cpus = len(os.sched_getaffinity(0))
     else:
         n_cpus = os.cpu_count() or 1
-    return min(n_cpus, MOST_THREADS)
+    return min(n_cpus, MOST_THREADS, wanted or MOST_THREADS)

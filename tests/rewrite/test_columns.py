@@ -22,6 +22,7 @@ from proxy.errors import (
 from proxy.rewrite import columns
 from proxy.rewrite.columns import (
     ColumnKind,
+    ColumnParts,
     ColumnValues,
     HiddenColumn,
     InputColumn,
@@ -257,9 +258,12 @@ def encode_training(row: tuple[Any, ...]) -> list[Field]:
     return [float8(row[0]), utf8(row[1]), float8_array(row[2]), utf8(row[3])]
 
 
-def copy_stream(rows: Sequence[Sequence[Field]]) -> bytes:
+def copy_stream(rows: Sequence[Sequence[Field]], rows_per_frame: int = 1) -> bytes:
     """As PostgreSQL sends it: the header in the first frame, one tuple in each."""
-    payloads = [encoders.fields(row) for row in rows] + [COPY_TRAILER]
+    tuples = [encoders.fields(row) for row in rows]
+    starts = range(0, len(rows), rows_per_frame)
+    payloads = [b"".join(tuples[start : start + rows_per_frame]) for start in starts]
+    payloads.append(COPY_TRAILER)
     payloads[0] = COPY_HEADER + payloads[0]
     return b"".join(frame(b"d", payload) for payload in payloads)
 
@@ -293,6 +297,56 @@ def test_copy_in_any_pieces(rows: list[Any], cuts: list[int]) -> None:
     assert offset == len(stream)
     assert reader.n_rows == len(rows)
     assert_columns_hold(reader.finish(), encoded)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(training_rows, max_size=40),
+    st.lists(st.integers(0, 10**6), max_size=5),
+    st.integers(1, 400),
+    st.integers(1, 5),
+)
+def test_rows_handed_over_part_by_part(
+    rows: list[Any], cuts: list[int], part_size: int, rows_per_frame: int
+) -> None:
+    """The parts and the rest, one behind the other, are the columns of a plain reading."""
+    encoded = [encode_training(row) for row in rows]
+    stream = copy_stream(encoded, rows_per_frame)
+    parts: list[ColumnParts] = []
+
+    def keep(given: ColumnParts) -> None:
+        kept = [
+            values[: given.n_rows * max(width, 0)].copy()
+            for values, width in zip(given.values, given.widths, strict=True)
+        ]
+        parts.append(ColumnParts(given.n_rows, kept, given.widths))
+        for values in given.values:
+            values[:] = 0  # what is handed over may change at any time
+        reader.take_back(given)
+
+    with pytest.MonkeyPatch.context() as few:
+        few.setattr(columns, "_FIRST_CAPACITY", 2)
+        reader = TrainingReader(INPUTS, part_size=part_size, hand_over=keep)
+    offset = 0
+    for cut in [*sorted(cut % (len(stream) + 1) for cut in cuts), len(stream)]:
+        offset = reader.feed(stream, offset, max(cut, offset))
+    assert reader.n_rows == len(rows)
+    last = reader.finish()
+    if rows_per_frame == 1:
+        assert len(parts) > 0 or len(rows) <= max(2, part_size // 16)
+    whole = []
+    for number, rest in enumerate(last):
+        width = rest.values.shape[1] if rest.values.ndim > 1 else 1
+        pieces = [
+            part.values[number].reshape(part.n_rows, -1)
+            if part.widths[number] > 0
+            else np.full((part.n_rows, width), np.nan)
+            for part in parts
+        ]
+        pieces.append(rest.values.reshape(len(rest.values), width))
+        joined = np.concatenate(pieces).reshape(len(rows), *rest.values.shape[1:])
+        whole.append(ColumnValues(joined.astype(rest.values.dtype), rest.categories))
+    assert_columns_hold(whole, encoded)
 
 
 def test_copy_split_at_every_byte() -> None:

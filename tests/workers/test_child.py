@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from sklearn.linear_model import LogisticRegression as SklearnLogisticRegression
 from proxy.engine import artifact, evaluation_run, training
 from proxy.engine.columns import Column, Dataset, FeatureKind
 from proxy.errors import ArtifactError, InvalidParameterError
+from proxy.workers.buffers import share
 from proxy.workers.frames import Progress
 from proxy.workers.pool import TrainedArtifact, TrainingPool
 
@@ -39,7 +41,8 @@ async def train(
 ) -> TrainedArtifact:
     pool = TrainingPool(1)
     try:
-        return await pool.train(algorithm, parameters, churners(), heard.append)
+        with closing(share(churners())) as rows:
+            return await pool.train(algorithm, parameters, rows, heard.append)
     finally:
         await pool.close()
 
@@ -83,9 +86,10 @@ async def test_child_measures_what_the_engine_measures() -> None:
     here = evaluation_run.evaluate(model, churners())
     pool = TrainingPool(1)
     try:
-        there = await pool.evaluate(artifact.dump(model), churners())
-        with pytest.raises(ArtifactError):
-            await pool.evaluate(b"nonsense", churners())
+        with closing(share(churners())) as rows:
+            there = await pool.evaluate(artifact.dump(model), rows)
+            with pytest.raises(ArtifactError):
+                await pool.evaluate(b"nonsense", rows)
     finally:
         await pool.close()
     assert there.metrics == here.metrics

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 
 from proxy.errors import AdminShutdownError, NoTrainingRowsError, ProxyError
 from proxy.workers import process
-from proxy.workers.frames import Progress
+from proxy.workers.buffers import share
+from proxy.workers.frames import Evaluated, Progress
 from proxy.workers.pool import TrainedArtifact, TrainingPool
 from tests.workers.conftest import dataset
 
@@ -36,8 +38,15 @@ async def run(
     work: str,
     parameters: Mapping[str, Any] | None = None,
     on_progress: Callable[[Progress], None] = ignore,
+    n_samples: int = 3,
 ) -> TrainedArtifact:
-    return await pool.train(work, parameters or {}, dataset(), on_progress)
+    with closing(share(dataset(n_samples))) as rows:
+        return await pool.train(work, parameters or {}, rows, on_progress)
+
+
+async def evaluate(pool: TrainingPool, artefact: bytes, n_samples: int = 3) -> Evaluated:
+    with closing(share(dataset(n_samples))) as rows:
+        return await pool.evaluate(artefact, rows)
 
 
 async def eventually(is_so: Callable[[], bool]) -> None:
@@ -74,7 +83,7 @@ def open_descriptors() -> list[str]:
 async def test_data_arrives_whole(pool: TrainingPool) -> None:
     """The child sees every value of every column."""
     for n_samples in (1, 3, 100_000):
-        trained = await pool.train("sum_up", {}, dataset(n_samples), ignore)
+        trained = await run(pool, "sum_up", n_samples=n_samples)
         assert float(trained.artefact) == n_samples * (n_samples - 1)
 
 
@@ -158,7 +167,7 @@ async def test_cancel_before_the_start_leaves_nothing(pool: TrainingPool) -> Non
     await run(pool, "sum_up")
     before = len(open_descriptors())
     for turns in range(8):
-        task = asyncio.create_task(pool.train("sum_up", {}, dataset(100_000), ignore))
+        task = asyncio.create_task(run(pool, "sum_up", n_samples=100_000))
         for _ in range(turns):
             await asyncio.sleep(0)
         task.cancel()
@@ -170,7 +179,7 @@ async def test_cancel_before_the_start_leaves_nothing(pool: TrainingPool) -> Non
 async def test_an_artefact_goes_to_the_child_whole(pool: TrainingPool) -> None:
     """An evaluation has the model's bytes and the rows, and its answer comes back."""
     for size in (1, 20_000_000):
-        evaluated = await pool.evaluate(b"x" * size, dataset(5))
+        evaluated = await evaluate(pool, b"x" * size, 5)
         assert evaluated.metrics == {"size": size, "sum": 20.0}
         assert evaluated.notices == ["heard"]
 
@@ -179,14 +188,14 @@ async def test_an_evaluation_that_fails_leaves_the_child_as_it_was(pool: Trainin
     """An error of the engine arrives, and the same child does the next job."""
     first = await run(pool, "who")
     with pytest.raises(NoTrainingRowsError, match="no rows"):
-        await pool.evaluate(b"raise", dataset())
+        await evaluate(pool, b"raise")
     assert pid_of(await run(pool, "who")) == pid_of(first)
 
 
 async def test_an_evaluation_can_be_cancelled(pool: TrainingPool) -> None:
     """The child of a cancelled evaluation is killed, and another does the next job."""
     first = await run(pool, "who")
-    task = asyncio.create_task(pool.evaluate(b"hang", dataset()))
+    task = asyncio.create_task(evaluate(pool, b"hang"))
     await asyncio.sleep(0.1)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -316,6 +325,7 @@ async def test_children_die_with_their_parent(fake_child: None) -> None:
     script = f"""
 import asyncio
 from proxy.workers import process
+from proxy.workers.buffers import share
 from proxy.workers.pool import TrainingPool
 from tests.workers.conftest import dataset
 process.BOOTSTRAP = {process.BOOTSTRAP!r}
@@ -323,7 +333,7 @@ async def main():
     pool = TrainingPool(2)
     def note(progress):
         print("busy", flush=True)
-    job = asyncio.create_task(pool.train("report_and_hang", {{}}, dataset(), note))
+    job = asyncio.create_task(pool.train("report_and_hang", {{}}, share(dataset()), note))
     while len(pool.pids) < 2:
         await asyncio.sleep(0.01)
     print(*pool.pids, flush=True)

@@ -119,6 +119,7 @@ class DBSCAN:
         clusters = index.components(is_core)
         report(2, 1.0 - float(is_core.mean()))
         labels = index.lowest_near(clusters)
+        del index, clusters  # of no use to what follows, which needs memory
         report(3, float(np.mean(labels == NOISE)))
         self._keep(points, is_core, labels)
 

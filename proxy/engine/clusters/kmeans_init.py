@@ -46,7 +46,7 @@ def initial_centers(points: Points, k: int, draws: Draws) -> Matrix:
     Arthur & Vassilvitskii (2007), "k-means++: The Advantages of Careful Seeding", SODA; the greedy
     choice is that of the authors' own program.
     """
-    n_trials = 2 + int(math.log(k))
+    n_trials = trial_count(k)
     closest, lowered = np.full(len(points), np.inf), np.empty((n_trials, len(points)))
     chosen: list[int] = []
     rows = np.array([_first(points, draws)])
@@ -60,6 +60,11 @@ def initial_centers(points: Points, k: int, draws: Draws) -> Matrix:
             return np.ascontiguousarray(points.values[chosen])
         np.copyto(closest, lowered[best])
         rows = _drawn_by_mass(points, closest, masses, draws.uniform(n_trials))
+
+
+def trial_count(k: int) -> int:
+    """Return how many rows are drawn for each of k centres."""
+    return 2 + int(math.log(k))
 
 
 def _first(points: Points, draws: Draws) -> int:

@@ -118,7 +118,7 @@ class Fit:
         return run
 
     def _first_of_sample(self, k: int, draws: Draws) -> Run:
-        size = max(INIT_BATCHES * self._plan.batch_size, INIT_BATCHES * k)
+        size = first_sample_size(k, self._plan.batch_size)
         centers = np.zeros((0, 0))
         if size < len(self._points):
             sample = self._points.some(draws.integers(len(self._points), size))
@@ -156,6 +156,11 @@ class Fit:
     def _tell(self, iterations_done: int, inertia: float, weight: float) -> None:
         mean = inertia / weight if weight > 0 else 0.0
         self._report(iterations_done, unscaled(mean, self._points.exponent))
+
+
+def first_sample_size(k: int, batch_size: int) -> int:
+    """Return how many rows the first of k centres are drawn from."""
+    return INIT_BATCHES * max(batch_size, k)
 
 
 class _Smoothed:

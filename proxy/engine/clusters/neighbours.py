@@ -91,7 +91,9 @@ class NeighbourIndex:
         self._bounds[0, 1] = len(points)
         self._boxes = np.empty((n_nodes, 2 * points.shape[1]))
         self._split(points, n_levels)
-        self._columns = np.ascontiguousarray(points.T[:, self.order])
+        self._columns = np.empty(points.shape[::-1])
+        for column, values in zip(self._columns, points.T, strict=True):
+            np.take(values, self.order, out=column, mode="clip")  # "raise" would copy twice
 
     def _split(self, points: Matrix, n_levels: int) -> None:
         keys = np.empty(len(points))
@@ -263,10 +265,12 @@ def _roots(parents: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def _numbered(roots: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return numbers from 0 for roots, in the order of their first row; -1 stays."""
-    numbers = np.full(len(roots), -1, np.int64)
     members = np.flatnonzero(roots >= 0)
-    _, first, inverse = np.unique(roots[members], return_index=True, return_inverse=True)
-    rank = np.empty(len(first), np.int64)
-    rank[np.argsort(first)] = np.arange(len(first))
-    numbers[members] = rank[inverse]
+    own = roots[members]
+    numbers = np.full(len(roots), len(roots))  # first of roots: the row that each occurs in first
+    np.minimum.at(numbers, own, members)
+    first = numbers[own]
+    numbers.fill(-1)
+    numbers[members] = np.cumsum(first == members) - 1
+    numbers[members] = numbers[first]
     return numbers

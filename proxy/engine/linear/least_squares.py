@@ -18,6 +18,7 @@ from proxy.engine.linear.remembered import Statistics
 from proxy.engine.linear.solvers import is_well_conditioned
 from proxy.engine.preparation.design import StandardisedDesign
 from proxy.engine.preparation.moments import Moments
+from proxy.engine.row_blocks import row_blocks
 
 # X'X squares the condition number: below this pivot too few digits would be left, and the factors
 # come from X itself.
@@ -36,6 +37,9 @@ Factor: TypeAlias = tuple[Matrix, Vector]
 class LeastSquaresRows:
     """The rows of a problem, as sums and as a factor.
 
+    Targets and weights are made ready for a block of rows at a time: there may be more rows than
+    memory has room for.
+
     Parameters
     ----------
     weight : (n_samples,), or None for ones
@@ -45,58 +49,75 @@ class LeastSquaresRows:
         self.standardised = standardised
         self.n_columns = standardised.n_columns
         self.fit_intercept = standardised.fit_intercept
+        self.y = y
         self.weight = weight
-        self.root = None if weight is None else np.sqrt(weight)
         self.total = float(len(y)) if weight is None else float(weight.sum())
-        self.y_mean = 0.0
-        if self.fit_intercept:
-            self.y_mean = float(y.mean() if weight is None else (weight * y).sum() / self.total)
-        centred = y - self.y_mean
-        if weight is not None:
-            centred[weight == 0.0] = 0.0
-        self.y_scale = float(np.abs(centred).max(initial=0.0)) or 1.0
-        self.y = centred / self.y_scale
+        self.y_mean = self._mean() if self.fit_intercept else 0.0
+        self.y_scale = 1.0
+        blocks = row_blocks(len(y))
+        largest = (float(np.abs(self._target(rows)).max(initial=0.0)) for rows in blocks)
+        self.y_scale = max(largest, default=0.0) or 1.0
+
+    def _mean(self) -> float:
+        """Return the mean of y, each row counted by its weight."""
+        if self.weight is None:
+            return float(self.y.mean())
+        blocks = row_blocks(len(self.y))
+        return sum(float((self.weight[rows] * self.y[rows]).sum()) for rows in blocks) / self.total
+
+    def _target(self, rows: slice) -> Vector:
+        """Return (m,) values of y less their mean, in units of y_scale; 0 of a row of no weight."""
+        target = self.y[rows] - self.y_mean
+        if self.weight is not None:
+            target[self.weight[rows] == 0.0] = 0.0
+        target /= self.y_scale
+        return target
 
     def statistics(self) -> Statistics:
         """Return the sums over all rows, in one pass."""
         size = self.n_columns
-        n_sums = 2 * size + size**2
+        n_sums = 2 * size + size**2 + 2
 
         def sums_of(rows: slice, block: Matrix, scratch: Matrix) -> Vector:
             sums = np.empty(n_sums)
-            target = self.y[rows]
-            if self.root is not None:
-                block = np.multiply(block, self.root[rows], out=scratch[: len(block)])
-                target = target * self.root[rows]
+            target = self._target(rows)
+            if self.weight is None:
+                sums[-2] = target.sum()
+            else:
+                root = np.sqrt(self.weight[rows])
+                block = np.multiply(block, root, out=scratch[: len(block)])
+                target *= root
+                sums[-2] = (target * root).sum()
+            sums[-1] = np.square(target).sum()
             columns = block[:size]
             np.matmul(columns, target, out=sums[:size])
             if self.fit_intercept:  # a seventh of what a row more in the next product costs
                 np.matmul(columns, block[size], out=sums[size : 2 * size])
-            np.matmul(columns, columns.T, out=sums[2 * size :].reshape(size, size))
+            np.matmul(columns, columns.T, out=sums[2 * size : -2].reshape(size, size))
             return sums
 
-        n_scratch = 0 if self.root is None else size + self.fit_intercept
+        n_scratch = 0 if self.weight is None else size + self.fit_intercept
         # Without any column there is room for one all the same: blocks have a size.
         n_scratch += not size
         sums = self.standardised.sum_over_blocks(sums_of, n_sums=n_sums, n_scratch=n_scratch)
-        gram = sums[2 * size :].reshape(size, size)
-        return self._centred(sums[:size], sums[size : 2 * size], gram)
+        gram = sums[2 * size : -2].reshape(size, size)
+        return self._centred(sums[:size], sums[size : 2 * size], gram, sums[-2:])
 
-    def _centred(self, moment: Vector, total: Vector, gram: Matrix) -> Statistics:
+    def _centred(self, moment: Vector, total: Vector, gram: Matrix, y_sums: Vector) -> Statistics:
         """Return the statistics less what the means, not quite those of the rows, put into them.
 
         Parameters
         ----------
         total : (n_columns,), the columns' sums: of rounding only, if the design's means are true
+        y_sums : (2,), the sum of the targets, and of their squares
         """
         design = self.standardised.design
         mean, y_mean = design.mean, self.y_mean
-        y = self.y if self.root is None else self.root * self.y
-        y_square = float(np.square(y).sum())
+        y_sum, y_square = (float(part) for part in y_sums)
         if self.fit_intercept:
             offset = total / self.total
             gram -= np.outer(total, offset)
-            y_offset = float((y if self.root is None else self.root * y).sum()) / self.total
+            y_offset = y_sum / self.total
             moment = moment - y_offset * total
             mean = mean + offset * design.scale
             y_mean += y_offset * self.y_scale
@@ -115,9 +136,9 @@ class LeastSquaresRows:
             stacked = np.empty((rows.stop - rows.start, width))
             stacked[:, :first] = 1.0
             stacked[:, first:-1] = block[: self.n_columns].T
-            stacked[:, -1] = self.y[rows]
-            if self.root is not None:
-                stacked *= self.root[rows, None]
+            stacked[:, -1] = self._target(rows)
+            if self.weight is not None:
+                stacked *= np.sqrt(self.weight[rows])[:, None]
             parts.append(stacked)
             n_waiting += len(stacked)
             if n_waiting >= width:  # fewer would cost as much for the factor as for the rows

@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_iteration
-from proxy.engine.class_weight import class_weights
 from proxy.engine.linear.coefficients import Coefficients
 from proxy.engine.linear.linear import UNREMEMBERED_NOTICE
 from proxy.engine.linear.logistic_problem import (
@@ -20,6 +19,7 @@ from proxy.engine.linear.logistic_problem import (
     Stopping,
 )
 from proxy.engine.linear.remembered import Curvature
+from proxy.engine.linear.row_weights import RowWeights
 from proxy.engine.linear.solvers import Solution
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.predictors import LOG_ODDS
@@ -151,7 +151,7 @@ class LogisticRegression:
             standardised,
             codes,
             n_classes,
-            class_weights(codes, n_classes, sample_weight, self.class_weight),
+            RowWeights.of(codes, n_classes, sample_weight, self.class_weight),
             Penalties(self.l2, self.l1),
             earlier=None if before is None else _earlier(before, standardised, columns),
         )
@@ -177,8 +177,10 @@ class LogisticRegression:
         step = standardised.n_samples // WARM_START_SAMPLE
         if standardised.n_samples < WARM_START_ROWS or len(zeros) > LARGEST_HESSIAN:
             return zeros
-        weight = None if problem.weight is None else (problem.weight[::step] > 0).astype(float)
-        counts = np.bincount(problem.codes[::step], weight, minlength=problem.n_classes)
+        codes = problem.codes[::step]
+        if problem.weight is not None:
+            codes = codes[problem.weight.every(step)[:] > 0]
+        counts = np.bincount(codes, minlength=problem.n_classes)
         if counts.min() < WARM_START_CLASS_ROWS:
             return zeros
         # Most steps towards the minimum are as good on a sample, at a fraction of the cost.

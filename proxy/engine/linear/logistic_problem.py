@@ -15,6 +15,7 @@ from proxy.engine.arrays import Codes, IterationReport, Matrix, Vector, ignore_i
 from proxy.engine.linear.coordinate_descent import minimise_proximal_newton
 from proxy.engine.linear.losses import BinaryLogLoss, MultinomialLogLoss, Remembering, Rescaled
 from proxy.engine.linear.remembered import Curvature
+from proxy.engine.linear.row_weights import RowWeights
 from proxy.engine.linear.solvers import (
     Objective,
     Solution,
@@ -59,7 +60,7 @@ class LogisticProblem:
 
     Parameters
     ----------
-    weight : (n_samples,), or None for ones
+    weight : of each row, or None for ones
     earlier : of what has been learned before; None without
     """
 
@@ -68,7 +69,7 @@ class LogisticProblem:
         standardised: StandardisedDesign,
         codes: Codes,
         n_classes: int,
-        weight: Vector | None,
+        weight: RowWeights | None,
         penalties: Penalties,
         *,
         earlier: Earlier | None = None,
@@ -81,7 +82,7 @@ class LogisticProblem:
         self.weight = weight
         self.penalties = penalties
         self.earlier = earlier
-        self.mean_weight = 1.0 if weight is None else float(weight.mean())
+        self.mean_weight = 1.0 if weight is None else weight.mean()
         if self.mean_weight == 0.0:
             raise NoTrainingRowsError("no row has a positive weight")
         self.total = self.mean_weight * standardised.n_samples
@@ -92,7 +93,7 @@ class LogisticProblem:
             self.standardised.every(step),
             self.codes[::step],
             self.n_classes,
-            None if self.weight is None else self.weight[::step],
+            None if self.weight is None else self.weight.every(step),
             Penalties(self.penalties.l2 / step, self.penalties.l1 / step),
         )
 
@@ -115,7 +116,7 @@ class LogisticProblem:
 
     def loss(self) -> BinaryLogLoss | MultinomialLogLoss:
         """Return the smooth part of what is minimised, of these rows."""
-        weight = None if self.weight is None else self.weight / self.mean_weight
+        weight = None if self.weight is None else self.weight.per(self.mean_weight)
         if self.n_classes == 2:
             return BinaryLogLoss(self.standardised, self.codes, weight, self.l2())
         is_centred = self.l1() == 0.0

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from proxy.engine.arrays import Codes, Flags, Matrix, Vector
+from proxy.engine.linear.row_weights import RowWeights
 from proxy.engine.linear.solvers import Evaluation, Objective
 from proxy.engine.preparation.design import StandardisedDesign
 
@@ -23,7 +24,7 @@ class BinaryLogLoss:
     Parameters
     ----------
     codes : (n_samples,) of 0 and 1
-    sample_weight : (n_samples,), or None for ones
+    sample_weight : of each row, or None for ones
     penalty : (n_parameters,)
     """
 
@@ -33,11 +34,11 @@ class BinaryLogLoss:
         self,
         design: StandardisedDesign,
         codes: Codes,
-        sample_weight: Vector | None,
+        sample_weight: Vector | RowWeights | None,
         penalty: Vector,
     ) -> None:
         self.design = design
-        self.wrong_sign = 1.0 - 2.0 * codes
+        self.codes = codes
         self.sample_weight = sample_weight
         self.penalty = penalty
 
@@ -51,10 +52,11 @@ class BinaryLogLoss:
             part = _views(sums, size)
             weight = None if self.sample_weight is None else self.sample_weight[rows]
             argument, losses, residual, curvature = scratch[: self.N_TERMS]
+            wrong_sign = 1.0 - 2.0 * self.codes[rows]
             np.matmul(parameters, block, out=argument)
-            argument *= self.wrong_sign[rows]
+            argument *= wrong_sign
             _binary_terms(argument, losses, residual, curvature)
-            residual *= self.wrong_sign[rows]
+            residual *= wrong_sign
             if weight is not None:
                 residual *= weight
                 curvature *= weight
@@ -144,7 +146,7 @@ class MultinomialLogLoss:
         design: StandardisedDesign,
         codes: Codes,
         n_classes: int,
-        sample_weight: Vector | None,
+        sample_weight: Vector | RowWeights | None,
         penalty: Vector,
         *,
         is_centred: Flags | None = None,

@@ -300,13 +300,16 @@ class NetworkTraining:
         return np.concatenate(parts)
 
 
-def shard_places(n_rows: int) -> Iterator[slice]:
-    """Yield the shards of a minibatch, by its size alone.
+def shard_count(n_rows: int) -> int:
+    """Return how many shards a minibatch has.
 
     Below SMALLEST_SPLIT_BATCH two threads wait for each other longer than they work.
     """
-    n_shards = 1
-    if n_rows >= SMALLEST_SPLIT_BATCH:
-        n_shards = min(n_rows // SMALLEST_SHARD, MOST_SHARDS)
+    return min(n_rows // SMALLEST_SHARD, MOST_SHARDS) if n_rows >= SMALLEST_SPLIT_BATCH else 1
+
+
+def shard_places(n_rows: int) -> Iterator[slice]:
+    """Yield the shards of a minibatch, by its size alone."""
+    n_shards = shard_count(n_rows)
     for shard in range(n_shards):
         yield slice(n_rows * shard // n_shards, n_rows * (shard + 1) // n_shards)

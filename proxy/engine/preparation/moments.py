@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from proxy.engine.arrays import Flags, Matrix, Vector
+from proxy.engine.arrays import Matrix, Vector
 from proxy.engine.parallel import InOrderMap, one_by_one
 from proxy.engine.preparation.design import Design, rows_per_block
 from proxy.errors import NoTrainingRowsError
@@ -139,7 +139,7 @@ class ReframedDesign:
         self._design = design
         self._moments = moments
         self._weight = weight
-        self._is_absent: Flags | None = None if weight is None or weight.all() else weight == 0.0
+        self._lacks_some = weight is not None and not weight.all()
         self.mean, self.scale = moments.mean, moments.scale
 
     @property
@@ -154,8 +154,8 @@ class ReframedDesign:
     def fill(self, start: int, stop: int, out: Matrix) -> None:
         """Write rows start..stop, transposed, into `out`."""
         self._design.fill(start, stop, out)
-        if self._is_absent is not None:
-            np.copyto(out, self.mean[:, None], where=self._is_absent[start:stop])
+        if self._weight is not None and self._lacks_some:
+            np.copyto(out, self.mean[:, None], where=self._weight[start:stop] == 0.0)
 
     def every(self, step: int) -> ReframedDesign:
         """Return the design of every step-th row, through the same moments."""

@@ -36,6 +36,7 @@ from proxy.engine.preparation.encoders import (
 )
 from proxy.engine.preparation.screening import Screening, Source, Summary, redundant_notices, screen
 from proxy.engine.preparation.target_coding import FoldedTable, TargetMatrix, learn_target_codes
+from proxy.engine.row_blocks import chosen_blocks
 from proxy.errors import InvalidParameterError
 
 NUMERIC_VALUE_OUT_OF_RANGE = "22003"
@@ -179,7 +180,7 @@ class Preprocessor:
                 moments = moments[:1]
             return encoder, moments
         if target is not None and summary.n_present > self._most_one_hot:
-            coded, folded = learn_target_codes(summary, source.read(), source.row_numbers(), target)
+            coded, folded = learn_target_codes(summary, source.values, source.rows, target)
             self.folded_[j] = folded
             return coded, list(zip(folded.mean.tolist(), folded.scale.tolist(), strict=True))
         one_hot = summary.encoder(self.max_categories)
@@ -241,21 +242,18 @@ def _summarise(source: Source) -> Summary:
     """Return what the chosen rows say of a column, of an array's column j."""
     column = source.column
     if column.kind is FeatureKind.CATEGORY:
-        return CategorySummary.of(column.categories, _blocks(column.values, source.rows))
+        return CategorySummary.of(column.categories, _blocks(source))
     summary = NumberSummary()
     try:
-        for block in _blocks(source.values, source.rows):
+        for block in _blocks(source):
             summary.update(block)
     except MagnitudeError:
         raise _magnitude_error(column) from None
     return summary
 
 
-def _blocks(values: NDArray[Any], rows: Rows) -> Iterator[NDArray[Any]]:
-    n_rows = len(values) if rows is None else len(rows)
-    for start in range(0, n_rows, SUMMARY_BLOCK_ROWS):
-        stop = min(start + SUMMARY_BLOCK_ROWS, n_rows)
-        yield values[start:stop] if rows is None else values[rows[start:stop]]
+def _blocks(source: Source) -> Iterator[NDArray[Any]]:
+    return (own for _, own in chosen_blocks(source.values, source.rows, SUMMARY_BLOCK_ROWS))
 
 
 def _input_feature(column: Column, encoders: list[InputEncoder]) -> InputFeature:

@@ -7,7 +7,7 @@ mentioned; what looks like a key or like the target is never left out, only ment
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Codes, Rows, Vector
 from proxy.engine.columns import Column, FeatureKind
+from proxy.engine.memory import Allocate
 from proxy.engine.preparation.encoders import CategorySummary, NumberSummary
+from proxy.engine.row_blocks import chosen_blocks
 
 FEWEST_ROWS = 50
 """With fewer, distinct values and perfect separation are nothing to wonder at."""
@@ -41,13 +43,13 @@ class Source:
         is_array = self.column.kind is FeatureKind.ARRAY
         return self.column.values[:, self.j] if is_array else self.column.values
 
-    def read(self) -> NDArray[Any]:
-        """Return the values of the chosen rows."""
-        return self.values if self.rows is None else self.values[self.rows]
+    def first(self, n: int) -> NDArray[Any]:
+        """Return the values of the first n chosen rows."""
+        return self.values[:n] if self.rows is None else self.values[self.rows[:n]]
 
-    def row_numbers(self) -> NDArray[np.int64]:
-        """Return the chosen rows' numbers in the dataset."""
-        return np.arange(len(self.values)) if self.rows is None else self.rows
+    def blocks(self) -> Iterator[NDArray[Any]]:
+        """Yield the values of the chosen rows."""
+        return (block for _, block in chosen_blocks(self.values, self.rows))
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,10 +109,10 @@ def _likeness(source: Source, summary: Summary) -> object:
 
 
 def _are_equal(one: Source, other: Source) -> bool:
-    return bool(
-        np.array_equal(
-            one.read(), other.read(), equal_nan=one.column.kind is not FeatureKind.CATEGORY
-        )
+    equal_nan = one.column.kind is not FeatureKind.CATEGORY
+    return all(
+        np.array_equal(own, others, equal_nan=equal_nan)
+        for own, others in zip(one.blocks(), other.blocks(), strict=True)
     )
 
 
@@ -153,7 +155,12 @@ def _spell(source: Source) -> str:
 
 
 def suspicious_notices(
-    features: Sequence[Column], rows: Rows, y: Vector | Codes | None, *, is_class: bool
+    features: Sequence[Column],
+    rows: Rows,
+    y: Vector | Codes | None,
+    *,
+    is_class: bool,
+    allocate: Allocate = np.empty,
 ) -> list[str]:
     """Return a sentence for each feature that looks like a key, or gives the target away.
 
@@ -161,20 +168,19 @@ def suspicious_notices(
     ----------
     rows : those with a target
     y : (n_rows,) the target, or the numbers of the classes; None: there is none
+    allocate : for flags of all rows
     """
     notes = []
     for column in features:
-        if column.kind is FeatureKind.ARRAY:
+        n_rows = len(column.values) if rows is None else len(rows)
+        if column.kind is FeatureKind.ARRAY or n_rows < FEWEST_ROWS:
             continue
-        values = column.values if rows is None else column.values[rows]
-        if len(values) < FEWEST_ROWS:
-            continue
-        if _is_like_a_key(column, values):
+        if _is_like_a_key(Source(column, 0, rows), n_rows, allocate):
             notes.append(
                 f'column "{column.name}" looks like a key: nearly every row has a value of its '
                 "own; it tells a model nothing about new rows"
             )
-        elif y is not None and _gives_away(column, values, y, is_class=is_class):
+        elif y is not None and _gives_away(column, rows, y, is_class=is_class):
             notes.append(
                 f'column "{column.name}" alone gives the target away: is it known when a '
                 "prediction is wanted?"
@@ -182,27 +188,41 @@ def suspicious_notices(
     return notes
 
 
-def _is_like_a_key(column: Column, values: NDArray[Any]) -> bool:
+def _is_like_a_key(source: Source, n_rows: int, allocate: Allocate) -> bool:
+    column = source.column
     if column.kind is FeatureKind.CATEGORY:
-        given = values[values != -1]
-        n_distinct = len(np.unique(given[given >= 0])) + int(np.count_nonzero(given < 0))
-        return len(given) >= FEWEST_ROWS and n_distinct >= KEY_SHARE * len(given)
-    if column.kind is not FeatureKind.NUMBER:
-        return False
-    first = values[:MOST_ROWS]
+        summary = CategorySummary.of(column.categories, source.blocks())
+        n_beyond, n_null = (int(count) for count in summary.counts[:2])
+        n_given = n_rows - n_null
+        return n_given >= FEWEST_ROWS and summary.n_present + n_beyond >= KEY_SHARE * n_given
+    return column.kind is FeatureKind.NUMBER and _is_serial(source, n_rows, allocate)
+
+
+def _is_serial(source: Source, n_rows: int, allocate: Allocate) -> bool:
+    """Say whether the values are whole, each there once, and with hardly a gap."""
+    first = source.first(MOST_ROWS)
     if not np.isfinite(first).all() or (first != np.floor(first)).any():
         return False
-    # A serial number: whole, each once, and hardly a gap.
-    low, high = float(values.min()), float(values.max())
-    if not high - low < 2.0 * len(values):
-        return False
-    counts = np.bincount((values - low).astype(np.int64))
-    return bool(counts.max() == 1)
+    low, high = np.inf, -np.inf
+    for block in source.blocks():  # NaN goes from block to block, and is in no range
+        low, high = np.minimum(low, block.min()), np.maximum(high, block.max())
+        if not high - low < 2.0 * n_rows:
+            return False
+    is_taken = allocate(int(high - low) + 1, np.bool_)
+    is_taken.fill(False)
+    for block in source.blocks():
+        places = (block - low).astype(np.int64)
+        if is_taken[places].any():
+            return False
+        is_taken[places] = True
+    return int(np.count_nonzero(is_taken)) == n_rows
 
 
-def _gives_away(column: Column, values: NDArray[Any], y: Vector | Codes, *, is_class: bool) -> bool:
-    step = -(-len(values) // MOST_ROWS)
-    values, y = values[::step], y[::step]
+def _gives_away(column: Column, rows: Rows, y: Vector | Codes, *, is_class: bool) -> bool:
+    n_rows = len(column.values) if rows is None else len(rows)
+    step = -(-n_rows // MOST_ROWS)
+    values = column.values[::step] if rows is None else column.values[rows[::step]]
+    y = y[::step]
     if column.kind is FeatureKind.CATEGORY:
         return _explained(values + 2, y, is_class=is_class) > ALMOST_ALL
     known = np.isfinite(values)

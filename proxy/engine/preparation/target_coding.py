@@ -12,14 +12,16 @@ Buhlmann (1967), ASTIN Bulletin 4(3), 199-207: how much a mean of few rows is to
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.engine.arrays import Codes, Matrix, Vector
+from proxy.engine.arrays import Codes, Matrix, Rows, Vector
 from proxy.engine.columns import NULL_CODE
 from proxy.engine.preparation.encoders import CategorySummary, TargetEncoder
+from proxy.engine.row_blocks import chosen_blocks
 
 N_FOLDS = 5
 MOST_CATEGORIES = 10_000
@@ -37,14 +39,20 @@ class TargetMatrix:
     """The target as numbers to average: one column of values, or a 0/1 column for each class.
 
     Of two classes one column says all.
+
+    Attributes
+    ----------
+    answers : (n,), values, or the numbers of classes
+    wanted : the classes that have a column; None: the values are the column
     """
 
-    columns: Matrix
+    answers: Vector | Codes
+    wanted: tuple[int, ...] | None = None
 
     @classmethod
     def of_values(cls, y: Vector) -> TargetMatrix:
         """Return that of a regression."""
-        return cls(y[None, :])
+        return cls(y)
 
     @classmethod
     def of_classes(cls, codes: Codes) -> TargetMatrix | None:
@@ -52,8 +60,21 @@ class TargetMatrix:
         n_classes = int(codes.max()) + 1
         if n_classes > MOST_COLUMNS:
             return None
-        wanted = [1] if n_classes == 2 else range(n_classes)
-        return cls(np.stack([(codes == k).astype(np.float64) for k in wanted]))
+        return cls(codes, (1,) if n_classes == 2 else tuple(range(n_classes)))
+
+    @property
+    def n_columns(self) -> int:
+        """Return the number of columns."""
+        return 1 if self.wanted is None else len(self.wanted)
+
+    def columns(self, rows: slice) -> Iterator[Vector]:
+        """Yield the (m,) values of each column in some rows."""
+        own = self.answers[rows]
+        if self.wanted is None:
+            yield np.asarray(own, dtype=np.float64)
+        else:
+            for k in self.wanted:
+                yield (own == k).astype(np.float64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +101,20 @@ def folds_of(rows: NDArray[np.int64]) -> Codes:
 def learn_target_codes(
     summary: CategorySummary,
     codes: NDArray[np.int32],
-    rows: NDArray[np.int64],
+    rows: Rows,
     target: TargetMatrix,
 ) -> tuple[TargetEncoder, FoldedTable]:
     """Return the encoder of a category, and how its own training rows are coded.
 
     Parameters
     ----------
-    codes : (n,) of the training rows, into the summary's dictionary
-    rows : (n,) their numbers in the dataset
+    codes : of all the dataset's rows, into the summary's dictionary
+    rows : the training rows; None: all
+    target : of the training rows
     """
     names, place_of = _known(summary)
-    places = place_of[codes]
-    n_places = len(names) + 2
-    flat = folds_of(rows) * n_places + places
-    counts = _per_fold(flat, None, n_places)
-    sums = np.stack([_per_fold(flat, column, n_places) for column in target.columns], axis=-1)
-    squares = [_per_fold(flat, column**2, n_places).sum(axis=0) for column in target.columns]
-    weight = _credibility(counts.sum(axis=0), sums.sum(axis=0), np.stack(squares, axis=-1))
+    counts, sums, squares = _per_fold(codes, rows, place_of, target)
+    weight = _credibility(counts.sum(axis=0), sums.sum(axis=0), squares.sum(axis=0))
     values = _shrunk(counts.sum(axis=0), sums.sum(axis=0), weight)
     others = [
         _shrunk(counts.sum(axis=0) - counts[fold], sums.sum(axis=0) - sums[fold], weight)
@@ -123,9 +140,28 @@ def _known(summary: CategorySummary) -> tuple[tuple[str, ...], Codes]:
     return tuple(dictionary[code] for code in kept), place_of
 
 
-def _per_fold(flat: Codes, weights: Vector | None, n_places: int) -> Matrix:
-    sums = np.bincount(flat, weights=weights, minlength=N_FOLDS * n_places)
-    return sums.reshape(N_FOLDS, n_places).astype(np.float64)
+def _per_fold(
+    codes: NDArray[np.int32], rows: Rows, place_of: Codes, target: TargetMatrix
+) -> tuple[Matrix, NDArray[np.float64], NDArray[np.float64]]:
+    """Return how many rows of each fold are at each place, and what the target adds up to there.
+
+    Returns
+    -------
+    (N_FOLDS, n_places) counts; (N_FOLDS, n_places, n_columns) sums, and sums of squares
+    """
+    n_places = int(place_of.max()) + 1
+    size = N_FOLDS * n_places
+    counts, sums = np.zeros(size), np.zeros((target.n_columns, size))
+    squares = np.zeros_like(sums)
+    for block, own in chosen_blocks(codes, rows):
+        numbers = np.arange(block.start, block.stop) if rows is None else rows[block]
+        flat = folds_of(numbers) * n_places + place_of[own]
+        counts += np.bincount(flat, minlength=size)
+        for k, column in enumerate(target.columns(block)):
+            sums[k] += np.bincount(flat, column, size)
+            squares[k] += np.bincount(flat, np.square(column), size)
+    shape = (N_FOLDS, n_places, target.n_columns)
+    return counts.reshape(shape[:2]), sums.T.reshape(shape), squares.T.reshape(shape)
 
 
 def _credibility(counts: Vector, sums: Matrix, squares: Matrix) -> Vector:

@@ -12,6 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from proxy.engine.columns import Column, Dataset, FeatureKind
+from proxy.engine.memory import Allocate
+from proxy.engine.row_blocks import row_blocks
 
 TIME_TEXT = re.compile(
     r" *([0-9]{4})-(0[1-9]|1[0-2])(?:-(0[1-9]|[12][0-9]|3[01])"
@@ -35,9 +37,11 @@ def text_seconds(text: str) -> float:
     return float(days * DAY_S + seconds)
 
 
-def with_times(dataset: Dataset) -> Dataset:
+def with_times(dataset: Dataset, allocate: Allocate = np.empty) -> Dataset:
     """Return the dataset with every column of such text as a TIME."""
-    features = tuple(as_time(column) if _is_time(column) else column for column in dataset.features)
+    features = tuple(
+        as_time(column, allocate) if _is_time(column) else column for column in dataset.features
+    )
     return replace(dataset, features=features)
 
 
@@ -48,9 +52,12 @@ def _is_time(column: Column) -> bool:
     return not any(np.isnan(text_seconds(category)) for category in column.categories)
 
 
-def as_time(column: Column) -> Column:
+def as_time(column: Column, allocate: Allocate = np.empty) -> Column:
     """Return a CATEGORY as a TIME; a text that is none is NULL."""
     seconds = [text_seconds(category) for category in column.categories]
     # -1 is NULL and -2 beyond the dictionary: numpy counts them from the end.
     table = np.array([*seconds, np.nan, np.nan])
-    return Column(column.name, FeatureKind.TIME, column.sql_type, table[column.values])
+    values = allocate(len(column.values), np.float64)
+    for block in row_blocks(len(values)):
+        values[block] = table[column.values[block]]
+    return Column(column.name, FeatureKind.TIME, column.sql_type, values)

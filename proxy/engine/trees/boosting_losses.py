@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Codes, Flags, Matrix, Vector
 from proxy.engine.parallel import InOrderMap, collect
+from proxy.engine.trees.tree_statistics import even_weights
 from proxy.kernels import boosting as kernel
 
 BLOCK_ROWS = 1 << 15
@@ -64,19 +65,29 @@ class Sample:
         self.weight = NONE if weight is None else weight
         self.held = NONE if is_held is None else is_held.astype(np.float64)
         self.parallel = parallel
-        counted = np.ones(n_samples) if weight is None else weight
-        self._training = counted if is_held is None else counted * ~is_held
-        self.is_trained_on: Flags = self._training > 0
-        self._total = float(self._training.sum())
-        self._held_total = float(counted.sum()) - self._total if is_held is not None else 0.0
+        training = self._training()
+        self.is_trained_on: Flags = training > 0
+        self._total = float(training.sum())
+        self._held_total = 0.0
+        if is_held is not None:
+            total = float(n_samples) if weight is None else float(weight.sum())
+            self._held_total = total - self._total
+
+    def _training(self) -> Vector:
+        """Return the (n_samples,) weights of the rows that are trained on, 0 of others.
+
+        Made anew, as they are asked for before the first iteration only.
+        """
+        counted = self.weight if len(self.weight) else np.ones(self.n_samples)
+        return counted if not len(self.held) else counted * (self.held == 0.0)
 
     def mean(self, values: Vector) -> float:
         """Return the mean over the rows that are trained on."""
-        return float(self._training @ values) / self._total
+        return float(self._training() @ values) / self._total
 
     def weight_of_classes(self, codes: Codes, n_classes: int) -> Vector:
         """Return each class's share of what is trained on, none of them 0."""
-        shares = np.bincount(codes, self._training, n_classes) / self._total
+        shares = np.bincount(codes, self._training(), n_classes) / self._total
         return np.maximum(shares, LEAST_SHARE)
 
     def losses(self, work: BlockWork) -> Losses:
@@ -133,7 +144,7 @@ class SquaredError:
         self._residual = (centre - y) / self.unit
         is_weighted = len(sample.weight) > 0
         self._gradient = np.empty_like(self._residual)
-        self._hessian = sample.weight if is_weighted else np.ones_like(y)
+        self._hessian = sample.weight if is_weighted else even_weights(len(y))
         self._waiting = _no_step(sample)
 
     def evaluate(self) -> Losses:

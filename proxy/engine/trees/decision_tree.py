@@ -20,7 +20,7 @@ from proxy.engine.trees.binning import BinnedMatrix, bin_design
 from proxy.engine.trees.tree import LevelTree, Tree, importances
 from proxy.engine.trees.tree_growth import Criterion, TreeGrower
 from proxy.engine.trees.tree_predictor import TreePredictor
-from proxy.engine.trees.tree_statistics import ClassCodes
+from proxy.engine.trees.tree_statistics import ClassCodes, even_weights
 
 
 class TreeEnsemble:
@@ -113,13 +113,15 @@ class _DecisionTree(TreeEnsemble):
             n_classes=self.n_classes_,
             parallel=parallel,
         )
-        first = target if self.n_classes_ else target * weight
+        first = target if self.n_classes_ or weight.strides == (0,) else target * weight
         tree = grower.grow(first, weight, seed=self.random_state, locate=False).tree
+        n_features = bins.n_features
+        del bins, target, weight, grower, first  # of no use to what follows, which needs memory
         report(1, impurity - mean_gain(tree))
         self.tree_ = tree
         self.n_leaves_, self.depth_ = tree.n_leaves, tree.depth
-        self.feature_importances_ = importances(tree, bins.n_features)
-        self._keep([tree], bins.n_features)
+        self.feature_importances_ = importances(tree, n_features)
+        self._keep([tree], n_features)
 
 
 class DecisionTreeRegressor(_DecisionTree):
@@ -177,9 +179,10 @@ class DecisionTreeRegressor(_DecisionTree):
         sample_weight : (n_samples,), >= 0; rows of weight 0 are as absent
         report : called before and after, with the mean squared error
         """
-        bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = even_weights(len(y)) if sample_weight is None else sample_weight
-        self._grow(bins, y, weight, report, parallel)
+        self._grow(
+            bin_design(X, parallel, sample_weight=sample_weight), y, weight, report, parallel
+        )
         return self
 
     def predict(self, X: Matrix) -> Vector:
@@ -239,10 +242,14 @@ class DecisionTreeClassifier(_DecisionTree):
         report : called before and after, with the mean impurity
         """
         self.n_classes_ = int(codes.max()) + 1
-        bins = bin_design(X, parallel, sample_weight=sample_weight)
         weight = class_weights(codes, self.n_classes_, sample_weight, self.class_weight)
-        weight = even_weights(len(codes)) if weight is None else weight
-        self._grow(bins, codes.astype(np.uint16), weight, report, parallel)
+        self._grow(
+            bin_design(X, parallel, sample_weight=sample_weight),
+            codes.astype(np.uint16),
+            even_weights(len(codes)) if weight is None else weight,
+            report,
+            parallel,
+        )
         return self
 
     def predict_proba(self, X: Matrix) -> Matrix:
@@ -252,11 +259,6 @@ class DecisionTreeClassifier(_DecisionTree):
     def predict(self, X: Matrix) -> Codes:
         """Return the (n_samples,) class numbers."""
         return np.asarray(self.predictor_.outputs(np.ascontiguousarray(X)).argmax(axis=0))
-
-
-def even_weights(n_samples: int) -> Vector:
-    """Return (n_samples,) ones that take the room of one."""
-    return np.broadcast_to(np.float64(1.0), (n_samples,))
 
 
 def impurity_of(

@@ -149,11 +149,11 @@ class _GradientBoosting:
         sample = Sample(len(y), weight, is_held, parallel)
         objective: Objective
         if n_classes > 2:
-            objective = ManyClassLogLoss(sample, y.astype(np.int64), n_classes)
+            objective = ManyClassLogLoss(sample, y.astype(np.int64, copy=False), n_classes)
         elif n_classes:
-            objective = TwoClassLogLoss(sample, y.astype(np.int64))
+            objective = TwoClassLogLoss(sample, y.astype(np.int64, copy=False))
         else:
-            objective = SquaredError(sample, y.astype(np.float64))
+            objective = SquaredError(sample, y.astype(np.float64, copy=False))
         boosting = Iterations(
             self, bins, objective, is_trained_on=sample.is_trained_on, parallel=parallel
         )

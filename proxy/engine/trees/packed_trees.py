@@ -284,11 +284,14 @@ def levelled(tree: Tree) -> LevelTree:
 
 
 def _left_steps(is_cut: Flags, sizes: Integers) -> Integers:
-    cuts_before: Integers = np.cumsum(is_cut) - is_cut
+    steps: Integers = np.cumsum(is_cut)
+    steps -= is_cut
+    steps *= 2  # of the cuts before each, in all trees, until the trees' own starts are taken off
     starts = np.cumsum(sizes) - sizes
-    own = np.arange(len(is_cut)) - np.repeat(starts, sizes)
-    in_tree: Integers = cuts_before - np.repeat(cuts_before[starts], sizes)
-    return np.asarray(2 * in_tree + 1 - own)
+    of_trees = 1 + starts - steps[starts]
+    steps -= np.arange(len(is_cut))
+    steps += np.repeat(of_trees, sizes)
+    return steps
 
 
 def _distinct_thresholds(

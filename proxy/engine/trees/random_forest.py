@@ -19,19 +19,15 @@ from proxy.engine.predictors import PROBABILITY, VALUE
 from proxy.engine.preparation.design import Design
 from proxy.engine.trees.bagging import Bagging, Votes
 from proxy.engine.trees.binning import BinnedMatrix, bin_design
-from proxy.engine.trees.decision_tree import (
-    TreeEnsemble,
-    even_weights,
-    impurity_of,
-)
+from proxy.engine.trees.decision_tree import TreeEnsemble, impurity_of
 from proxy.engine.trees.tree import LevelTree
 from proxy.engine.trees.tree_growth import Criterion, TreeGrower
-from proxy.engine.trees.tree_statistics import ClassCodes
+from proxy.engine.trees.tree_memory import kept_bytes, packing_bytes
+from proxy.engine.trees.tree_statistics import ClassCodes, even_weights
 from proxy.errors import TooLargeError
 
 LARGEST_FOREST_BYTES = 1 << 32
-NODE_BYTES = 8
-"""Of what is kept of a node, beside its values: a flag, and half of column and threshold."""
+OUT_OF_MEMORY = "53200"
 NEVER_LEFT_OUT_WARNING = (
     "some rows were drawn for every tree: oob_score_ leaves them out; raise n_trees"
 )
@@ -44,7 +40,10 @@ class _RandomForest(TreeEnsemble):
     ----------
     oob_score_ : accuracy, or R^2, of each row's scores by the trees that it was not drawn for;
         None without bootstrap, or where no row was left out
+    memory_limit : bytes that the trees may take, to be set before `fit`; None: any number
     """
+
+    memory_limit: int | None = None
 
     def __init__(
         self,
@@ -144,15 +143,26 @@ class _RandomForest(TreeEnsemble):
         possible is often ten times as much.
         """
         n_values = max(self.n_classes_, 1)
-        n_nodes = sum(len(tree.is_cut) for tree in trees) / len(trees) * self.n_trees
-        size = n_nodes * (NODE_BYTES + 4 * n_values)
-        if size > LARGEST_FOREST_BYTES:
-            raise TooLargeError(
-                f"a forest of {self.n_trees} such trees would be too large",
-                detail=f"It would have {n_nodes:.0f} nodes in {size / 2**30:.1f} GiB of memory; "
-                f"{LARGEST_FOREST_BYTES / 2**30:.0f} GiB are allowed.",
-                hint="Set max_depth or max_leaf_nodes, raise min_samples_leaf, or lower n_trees.",
-            )
+        n_nodes = sum(len(tree.is_cut) for tree in trees) * self.n_trees // len(trees)
+        kept = kept_bytes(n_nodes, n_values)
+        if kept > LARGEST_FOREST_BYTES:
+            raise self._too_large(n_nodes, kept, LARGEST_FOREST_BYTES, "may be kept")
+        needed = kept + packing_bytes(n_nodes, n_values)
+        if self.memory_limit is not None and needed > self.memory_limit:
+            what = "max_training_memory allows"
+            raise self._too_large(n_nodes, needed, self.memory_limit, what, OUT_OF_MEMORY)
+
+    def _too_large(
+        self, n_nodes: int, size: int, limit: int, what: str, sqlstate: str | None = None
+    ) -> TooLargeError:
+        n_fitting = max(int(self.n_trees * limit / size), 0)
+        return TooLargeError(
+            f"a forest of {self.n_trees} such trees would be too large",
+            detail=f"It would have {n_nodes} nodes in {size / 2**20:.0f} MB of memory; {what} "
+            f"{limit / 2**20:.0f} MB. About {n_fitting} trees would fit.",
+            hint="Set max_depth or max_leaf_nodes, raise min_samples_leaf, or lower n_trees.",
+            sqlstate=sqlstate,
+        )
 
 
 class RandomForestRegressor(_RandomForest):

@@ -23,6 +23,8 @@ Words: TypeAlias = NDArray[np.int64]
 NO_LIMIT = 2**31 - 1
 SLOTS_SIZE_BYTES = 1 << 26
 """Of histograms kept for subtraction, for each tree that is grown at a time."""
+LEVEL_BYTES, LEVEL_VALUE_BYTES = 7.5, 4
+PACKING_BYTES, PACKING_VALUE_BYTES = 36, 12
 PENDING_DEPTH = 64
 """Slots of a tree of any depth; deeper, nodes are small and need none."""
 
@@ -49,9 +51,16 @@ class GrowthSize:
 
     def most_leaves(self, n_rows: int) -> int:
         """Return how many leaves a tree of so many rows can have."""
+        return min(self._most_by_limits, max(n_rows // self.min_samples_leaf, 1))
+
+    def limits_leaves(self, n_rows: int) -> bool:
+        """Return whether depth or number of leaves limit a tree of so many rows."""
+        return self._most_by_limits < n_rows // self.min_samples_leaf
+
+    @property
+    def _most_by_limits(self) -> int:
         by_depth = 2**self.max_depth if self.max_depth < 31 else NO_LIMIT
-        by_rows = max(n_rows // self.min_samples_leaf, 1)
-        return min(by_depth, by_rows, self.max_leaves)
+        return min(by_depth, self.max_leaves)
 
     def n_slots(self, n_rows: int) -> int:
         """Return how many nodes may keep their histograms at a time."""
@@ -62,6 +71,28 @@ class GrowthSize:
         if self.is_best_first:
             pending = self.max_leaves + 1
         return min(pending, SLOTS_SIZE_BYTES // slot_size)
+
+    def with_spare_rows(self, n_rows: int) -> int:
+        """Return for how many rows to make room: draws of rows differ in number."""
+        return min(n_rows + n_rows // 32, self.n_samples)
+
+    def scratch_bytes(self, n_rows: int, n_leaves: int) -> int:
+        """Return what a tree of so many rows and leaves is grown in; see `Scratch`."""
+        per_row = 8 + (8 + 2 if self.of_classes else 2 * 8)
+        n_slots = self.n_slots(n_rows)
+        n_words = words.N_BINS * self.n_channels * (1 + n_slots * self.n_features)
+        per_node = 8 + 4 * (table.NODE_FIELDS + 1)
+        return n_rows * per_row + 8 * n_words + (2 * n_leaves - 1) * per_node + 4 * n_slots
+
+
+def kept_bytes(n_nodes: int, n_values: int) -> int:
+    """Return what `LevelTree`s of so many nodes take: half are cuts, half leaves with values."""
+    return int(n_nodes * (LEVEL_BYTES + LEVEL_VALUE_BYTES * n_values))
+
+
+def packing_bytes(n_nodes: int, n_values: int) -> int:
+    """Return what so many nodes take while they are packed for scoring, beside what is kept."""
+    return n_nodes * (PACKING_BYTES + PACKING_VALUE_BYTES * n_values)
 
 
 class Scratch:
@@ -101,21 +132,18 @@ class Scratch:
         self.state[table.PHASE] = table.BEGIN
 
     def _allocate(self, n_rows: int) -> None:
-        """Make room for so many rows, and a few more: draws of rows differ in number."""
+        """Make room for so many rows, and a few more."""
         size = self._size
-        n_rows = min(n_rows + n_rows // 32, size.n_samples)
-        n_nodes = 2 * size.most_leaves(n_rows) - 1
+        n_rows = size.with_spare_rows(n_rows)
+        n_leaves = size.most_leaves(n_rows)
+        n_nodes = 2 * n_leaves - 1
         n_slots = size.n_slots(n_rows)
         per_row = 1 if size.of_classes else 2
         one_histogram = words.N_BINS * size.n_channels
         n_codes = n_rows if size.of_classes else 0
         n_words = one_histogram * (1 + n_slots * size.n_features)
         # In one piece, which goes back to the system as a whole.
-        memory = _Memory(
-            8 * (n_rows * per_row + n_words + n_nodes)
-            + 4 * (2 * n_rows + n_nodes * (table.NODE_FIELDS + 1) + n_slots)
-            + 2 * n_codes
-        )
+        memory = _Memory(size.scratch_bytes(n_rows, n_leaves))
         self.node_words: Words = memory.take(n_rows * per_row, np.int64)
         self.histograms: Words = memory.take(n_words, np.int64)
         self.histograms[:] = 0

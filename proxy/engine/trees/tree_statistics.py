@@ -105,6 +105,11 @@ class Statistics:
         return Units(weight, gain, shift, mean, math.ldexp(1.0, exponent))
 
 
+def even_weights(n_samples: int) -> Vector:
+    """Return (n_samples,) ones that take the room of one."""
+    return np.broadcast_to(np.float64(1.0), (n_samples,))
+
+
 def _exponent(total: float, bits: int) -> int:
     """Return the largest e for which total * 2^e is below 2^bits."""
     if total <= 0.0:

@@ -182,6 +182,20 @@ def test_a_forest_too_large_is_refused_after_its_first_tree(
     with pytest.raises(TooLargeError) as caught:
         RandomForestRegressor().fit(X, Y, report=lambda n, _: done.append(n))
     assert caught.value.sqlstate == "54000"
-    assert "GiB" in str(caught.value.detail)
+    assert "may be kept" in str(caught.value.detail)
     assert done == [0]
     RandomForestRegressor(n_trees=3).fit(X, Y)
+
+
+def test_a_forest_that_takes_too_much_memory_is_refused_as_soon() -> None:
+    """53200 where there is a limit on memory; as many trees as are named do fit."""
+    forest = RandomForestRegressor(n_trees=50)
+    forest.memory_limit = 1_000_000
+    with pytest.raises(TooLargeError, match="50 such trees") as caught:
+        forest.fit(X, Y)
+    assert caught.value.sqlstate == "53200"
+    named = int(str(caught.value.detail).split("About ")[1].split()[0])
+    assert 0 < named < 50
+    smaller = RandomForestRegressor(n_trees=named)
+    smaller.memory_limit = 1_000_000
+    smaller.fit(X, Y)

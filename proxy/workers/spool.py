@@ -1,0 +1,250 @@
+"""The rows of a training as they arrive: columns in a file, part by part, for a child to map.
+
+Owns the file and where each column is in it. Up to a limit the file is memory without a name;
+beyond it the rows move to an unlinked file on disk, up to another limit. Both are sparse: every
+column has room for as many rows as there may ever be, and takes what was written.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from proxy.engine.columns import Dataset
+from proxy.errors import ProxyError, TooLargeError
+from proxy.workers.buffers import OUT_OF_MEMORY, SharedDataset, anonymous_file, no_space
+
+PART_SIZE_BYTES = 1 << 24
+"""What is gathered before it is written: a few milliseconds of a thread's work."""
+LEAST_PART_SIZE_BYTES = 1 << 16
+COPY_SIZE_BYTES = 1 << 23
+IO_ERROR = "58030"
+
+
+@dataclass(frozen=True, slots=True)
+class RowLimits:
+    """How many bytes of rows a training may have, and where.
+
+    Attributes
+    ----------
+    memory, disk : bytes in memory; if they are more, bytes in a file instead; 0: no file is made
+    directory : of the file; empty: `default_directory`
+    """
+
+    memory: int
+    disk: int = 0
+    directory: str = ""
+
+    @property
+    def part_size(self) -> int:
+        """Bytes of rows that are gathered before they are written."""
+        return min(PART_SIZE_BYTES, max(self.memory // 4, LEAST_PART_SIZE_BYTES))
+
+    @property
+    def most(self) -> int:
+        """Bytes of rows, wherever they are."""
+        return max(self.memory, self.disk)
+
+    @property
+    def place(self) -> str:
+        """The folder of the file."""
+        return self.directory or default_directory()
+
+
+def default_directory() -> str:
+    """Return where large temporary files go: /tmp may be memory, /var/tmp is not meant to be."""
+    if "TMPDIR" not in os.environ and os.access("/var/tmp", os.W_OK | os.X_OK):  # noqa: S108
+        return "/var/tmp"  # noqa: S108
+    return tempfile.gettempdir()
+
+
+class Spool:
+    """Columns in a file.
+
+    Parameters
+    ----------
+    item_sizes : bytes of one value in each column
+    """
+
+    def __init__(self, item_sizes: Sequence[int], limits: RowLimits) -> None:
+        self._limits = limits
+        self._item_sizes = tuple(item_sizes)
+        self._widths = [-1] * len(item_sizes)
+        self._offsets = [0] * len(item_sizes)
+        self._end = 0
+        self._most = _most_bytes(limits)
+        self._descriptor = anonymous_file()
+        self.n_rows = 0
+        self.is_on_disk = False
+
+    def close(self) -> None:
+        """Give the file back."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def append(self, n_rows: int, values: Sequence[NDArray[Any]], widths: Sequence[int]) -> None:
+        """Write rows behind those that are there. Takes time: not for the event loop.
+
+        Parameters
+        ----------
+        values : of each column its first n_rows * width values
+        widths : values of a row; -1 where that is not known yet, as all have been missing
+
+        Raises
+        ------
+        TooLargeError
+            53200: they are more than the limits allow. 53100: there is no space for them.
+        ProxyError
+            58030: they cannot be written.
+        """
+        row_size = sum(
+            max(width, 0) * size for width, size in zip(widths, self._item_sizes, strict=True)
+        )
+        self._make_room((self.n_rows + n_rows) * row_size, row_size)
+        try:
+            for j, (width, part) in enumerate(zip(widths, values, strict=True)):
+                if width > 0 and self._widths[j] < 0:
+                    self._place(j, width, row_size)
+                if width > 0:
+                    size = width * self._item_sizes[j]
+                    self._write(part[: n_rows * width], self._offsets[j] + self.n_rows * size)
+        except OSError as error:
+            raise self._failure(error) from error
+        self.n_rows += n_rows
+
+    def share(self, arranged: Callable[[list[NDArray[Any]]], Dataset]) -> SharedDataset:
+        """Hand the file over, after the last rows.
+
+        Parameters
+        ----------
+        arranged : makes the dataset of the columns: (n_rows,), or (n_rows, width) of the arrays
+        """
+        try:
+            os.ftruncate(self._descriptor, max(self._end, 1))
+            memory = mmap.mmap(self._descriptor, max(self._end, 1), access=mmap.ACCESS_READ)
+        except OSError as error:
+            raise self._failure(error) from error
+        flat = np.frombuffer(memory, np.uint8)
+        description, arrays = arranged(
+            [self._column(j, flat) for j in range(len(self._widths))]
+        ).to_buffers()
+        first = flat.ctypes.data
+        extents = [
+            (array.ctypes.data - first if array.nbytes else 0, array.nbytes) for array in arrays
+        ]
+        shared = SharedDataset(
+            self._descriptor, max(self._end, 1), description, extents, self._directory
+        )
+        self._descriptor = -1
+        return shared
+
+    @property
+    def _directory(self) -> str:
+        """Where the child may have files of its own: nowhere, unless the rows are too many."""
+        return self._limits.place if self.is_on_disk else ""
+
+    def _column(self, j: int, flat: NDArray[np.uint8]) -> NDArray[Any]:
+        width, size = max(self._widths[j], 0), self._item_sizes[j]
+        values = flat[self._offsets[j] :][: self.n_rows * width * size]
+        return values.view(np.int32 if size == 4 else np.float64)
+
+    def _make_room(self, size: int, row_size: int) -> None:
+        """Move to disk if the rows are now too many for memory, or refuse them."""
+        limits = self._limits
+        if size > limits.most:
+            raise _too_large(limits, size // row_size, size)
+        if size > self._most:
+            full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise no_space("the training rows", size, full, in_memory=False)
+        if size > limits.memory and not self.is_on_disk:
+            self._move_to_disk()
+
+    def _place(self, j: int, width: int, row_size: int) -> None:
+        """Give a column its room; the rows that were written before have no value in it."""
+        size = width * self._item_sizes[j]
+        self._widths[j], self._offsets[j] = width, self._end
+        most_rows = self._most // row_size
+        self._end += -(-most_rows * size // mmap.PAGESIZE) * mmap.PAGESIZE
+        missing = np.full(max(COPY_SIZE_BYTES // size, 1) * width, np.nan)
+        for row in range(0, self.n_rows, len(missing) // width):
+            n_rows = min(len(missing) // width, self.n_rows - row)
+            self._write(missing[: n_rows * width], self._offsets[j] + row * size)
+
+    def _write(self, values: NDArray[Any], offset: int) -> None:
+        rest = memoryview(values.view(np.uint8).data)
+        while rest:
+            written = os.pwrite(self._descriptor, rest, offset)
+            rest, offset = rest[written:], offset + written
+
+    def _move_to_disk(self) -> None:
+        memory = self._descriptor
+        try:
+            self._descriptor = _unlinked_file(self._limits.place)
+        except OSError as error:
+            raise ProxyError(
+                f"there is no place for the training rows: {error.strerror}",
+                detail="They are more than max_training_memory and go to a file.",
+                hint="Set [ml] training_directory, or max_training_disk to 0.",
+                sqlstate=IO_ERROR,
+            ) from error
+        self.is_on_disk = True
+        try:
+            for offset, width, size in zip(
+                self._offsets, self._widths, self._item_sizes, strict=True
+            ):
+                self._copy(memory, offset, self.n_rows * max(width, 0) * size)
+        except OSError as error:
+            raise self._failure(error) from error
+        finally:
+            os.close(memory)
+
+    def _copy(self, source: int, offset: int, size: int) -> None:
+        buffer = np.empty(min(size, COPY_SIZE_BYTES), np.uint8)
+        end = offset + size
+        while offset < end:
+            n_read = os.preadv(source, [buffer.data[: end - offset]], offset)
+            self._write(buffer[:n_read], offset)
+            offset += n_read
+
+    def _failure(self, error: OSError) -> ProxyError:
+        return no_space("the training rows", None, error, in_memory=not self.is_on_disk)
+
+
+def _most_bytes(limits: RowLimits) -> int:
+    """Return what may be written at most: no file has offsets far beyond its disk's size."""
+    if limits.disk <= limits.memory:
+        return limits.memory
+    with suppress(OSError):  # told when the file is made
+        return max(limits.memory, min(limits.disk, shutil.disk_usage(limits.place).free))
+    return limits.most
+
+
+def _unlinked_file(directory: str) -> int:
+    descriptor, path = tempfile.mkstemp(prefix="pgseer-rows-", dir=directory)
+    Path(path).unlink()
+    return descriptor
+
+
+def _too_large(limits: RowLimits, n_rows: int, size: int) -> TooLargeError:
+    setting = "max_training_disk" if limits.disk > limits.memory else "max_training_memory"
+    fitting = int(n_rows * limits.most / size) // 1000 * 1000
+    return TooLargeError(
+        f"the training set is larger than {setting}",
+        detail=f"After {n_rows} rows it takes {size} bytes; the limit is {limits.most}. "
+        f"About {fitting} rows of these columns would fit.",
+        hint=f"Select fewer rows or columns, raise [ml] {setting}, or learn on from part to part "
+        "by warm_start.",
+        sqlstate=OUT_OF_MEMORY,
+    )
