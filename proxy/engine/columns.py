@@ -1,7 +1,7 @@
 """What the engine learns from: named columns of one length, as arrays.
 
 Owns the `Dataset` handed to training and its passage through shared memory. How rows become these
-arrays is left to `rewrite.columns`, how they become numbers to fit on to `preprocessing`.
+arrays is left to `rewrite.training_reader`, how they become numbers to fit on to `preprocessing`.
 """
 
 from __future__ import annotations

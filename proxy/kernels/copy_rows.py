@@ -1,7 +1,7 @@
 r"""Decode the CopyData frames of a binary COPY into growing columns.
 
 Owns the walk over header, tuples and trailer; leaves growth, and the words of an error, to
-`proxy.rewrite.columns`, which calls again after it has made room.
+`proxy.rewrite.training_reader`, which calls again after it has made room.
 
     CopyData  (B)  Byte1('d') Int32(length) bytes
     header         'PGCOPY\n\377\r\n\0' Int32(flags) Int32(size of extension) extension

@@ -1,7 +1,7 @@
 """Decode the hidden columns of a run of DataRows into one matrix.
 
 Owns the walk over DataRow; leaves the choice of columns, the storage and the words of an error
-to `proxy.rewrite.columns`.
+to `proxy.rewrite.row_decoder`.
 
     DataRow  (B)  Byte1('D') Int32(length) Int16(columns), for each column Int32(size or -1) bytes
 """

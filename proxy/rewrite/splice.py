@@ -18,7 +18,7 @@ from proxy.errors import LocalProtocolError, ProxyError, TooLargeError
 from proxy.kernels import splice as kernel
 from proxy.kernels.floats import MAX_FLOAT8_SIZE
 from proxy.kernels.memory import view_bytes
-from proxy.rewrite.columns import DecodedRows
+from proxy.rewrite.row_decoder import DecodedRows
 
 
 class SlotKind(IntEnum):

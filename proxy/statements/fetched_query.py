@@ -3,7 +3,7 @@
 Owns the text of the COPY, the positions of errors in it, and the columns' passage to the engine.
 The query runs as it was written, inside a COPY that casts each wanted column to float8, float8[] or
 text. Which columns are wanted is left to `training_query` and `evaluation_query`, reading the rows
-to `rewrite.columns`.
+to `rewrite.training_reader`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.columns import Column, Dataset, FeatureKind
-from proxy.rewrite.columns import ColumnValues
 from proxy.rewrite.edits import EditedText
+from proxy.rewrite.training_reader import ColumnValues
 from proxy.statements.fetched_columns import FetchedColumn
 
 _PREFIX = "COPY (SELECT "

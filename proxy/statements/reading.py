@@ -25,8 +25,8 @@ from proxy.protocol.messages import (
     error_response,
 )
 from proxy.protocol.replies import Reply
-from proxy.rewrite.columns import ColumnParts, ColumnValues, TrainingReader
 from proxy.rewrite.edits import EditedText
+from proxy.rewrite.training_reader import ColumnParts, ColumnValues, TrainingReader
 from proxy.session.questions import private_name, private_query
 from proxy.session.session import Session
 from proxy.statements.fetched_columns import FetchedColumn, fetched_column

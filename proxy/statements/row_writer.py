@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from proxy.errors import ProxyError
 from proxy.peer import Peer
-from proxy.rewrite.columns import ColumnParts
+from proxy.rewrite.training_reader import ColumnParts
 from proxy.workers.spool import Spool
 
 MOST_WAITING = 2

@@ -1,7 +1,7 @@
 """A splice plan with its models: from hidden values to scores to rows of the client's.
 
 Owns the way between the columns that were asked for and the matrix that a model takes. Leaves the
-bytes to `rewrite.columns` and `rewrite.splice`, the numbers to the engine.
+bytes to `rewrite.row_decoder` and `rewrite.splice`, the numbers to the engine.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from proxy.kernels.linear import NOT_GIVEN
 from proxy.metrics.instruments import Count, Labelled
 from proxy.protocol.messages import FieldDescription, RowDescription
 from proxy.relay.portals import RowProgram
-from proxy.rewrite.columns import SEED, ColumnKind, HiddenColumn, RowDecoder
+from proxy.rewrite.columns import ColumnKind, HiddenColumn
 from proxy.rewrite.plan import ScoreColumn, Splice
+from proxy.rewrite.row_decoder import RowDecoder
 from proxy.rewrite.splice import Slot, SlotKind, Splicer
+from proxy.rewrite.text_dictionary import SEED
 from proxy.statements.labels import label_values
 
 _KINDS = {"category": ColumnKind.CATEGORY, "array": ColumnKind.FLOAT8_ARRAY}

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.errors import LocalProtocolError
-from proxy.rewrite.columns import ColumnKind, DecodedRows, HiddenColumn, RowDecoder
+from proxy.rewrite.columns import ColumnKind, HiddenColumn
+from proxy.rewrite.row_decoder import DecodedRows, RowDecoder
 from proxy.rewrite.splice import Slot, SlotKind, Splicer
 from tests.kernels.encoders import Field, data_row, float8, frame
 

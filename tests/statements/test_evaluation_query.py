@@ -11,8 +11,8 @@ from proxy.engine.columns import FeatureKind
 from proxy.errors import ProxyError
 from proxy.protocol import oids
 from proxy.rewrite.catalog import FeatureSignature, ModelSignature
-from proxy.rewrite.columns import ColumnValues
 from proxy.rewrite.edits import edited
+from proxy.rewrite.training_reader import ColumnValues
 from proxy.statements.evaluation_query import EvaluationQuery, evaluation_query
 from proxy.statements.fetched_columns import fetched_column
 

@@ -23,12 +23,13 @@ from proxy.errors import (
 from proxy.protocol import oids
 from proxy.registry.schema import migrations
 from proxy.rewrite.catalog import FeatureSignature
-from proxy.rewrite.columns import ColumnKind, ColumnValues, TrainingReader
+from proxy.rewrite.columns import ColumnKind
 from proxy.rewrite.edits import edited
 from proxy.rewrite.inputs import cast_around
 from proxy.rewrite.plan import Command
 from proxy.rewrite.planner import analyse
 from proxy.rewrite.statements import CreateModel
+from proxy.rewrite.training_reader import ColumnValues, TrainingReader
 from proxy.statements import fetched_columns as module
 from proxy.statements.fetched_columns import FetchedColumn, fetched_column
 from proxy.statements.fetched_query import FetchedQuery
