@@ -344,7 +344,8 @@ class _Training:
             parallel=self.parallel,
             **more,
         )
-        self._previous = estimator
+        if self.recipe.begins_at_previous:
+            self._previous = estimator
         metrics: dict[str, Any] = {}
         if places is None:
             metrics = self.task.measure_fit(estimator, design, self.parallel)

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Flags, Matrix, Vector
 from proxy.engine.predictors import Tensors
+from proxy.engine.row_blocks import row_blocks
 from proxy.engine.trees.tree import LevelTree, Tree
 from proxy.kernels import ranks
 from proxy.kernels import trees as kernel
 
 MOST_NODES = 1 << 31
 NODES_AT_A_TIME = 1 << 18
+MERGED_AT_A_TIME = 64
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 Integers = NDArray[np.int64]
 
@@ -52,6 +54,10 @@ class Cuts:
     threshold_counts: Integers
     thresholds: Vector
 
+    def slot_codes(self, cuts: slice) -> Integers | NDArray[np.int32]:
+        """Return what decides the slot of each cut: twice its feature, and where missing go."""
+        return 2 * self.feature[cuts] + ~self.missing_left[cuts]
+
     @property
     def n_leaves(self) -> int:
         """Return the number of leaves of all trees."""
@@ -70,14 +76,18 @@ class Cuts:
         """
         parts = [_parts(tree) for tree in trees]
         sizes = np.array([len(part[0]) for part in parts], np.int64)
-        is_cut = _taken(parts, 0, np.bool_)
-        missing_left = _taken(parts, 1, np.bool_)
-        feature = _taken(parts, 2, np.int32)
-        index, counts, thresholds = _distinct_thresholds(
-            feature, _taken(parts, 3, np.float64), n_features
+        counts, thresholds = _number_thresholds(parts, n_features)
+        cuts = cls(
+            tree_sizes=sizes,
+            is_cut=_taken(parts, 0, np.bool_),
+            feature=_taken(parts, 2, np.int32),
+            threshold_index=_taken(parts, 3, np.int32),
+            missing_left=_taken(parts, 1, np.bool_),
+            threshold_counts=counts,
+            thresholds=thresholds,
         )
-        cuts = cls(sizes, is_cut, feature, index, missing_left, counts, thresholds)
         values = [part[4] for part in parts]
+        del parts
         return cuts, np.concatenate(values) if values else np.zeros((0, 1))
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -130,14 +140,16 @@ class Cuts:
         counts = self.threshold_counts
         _require(bool((counts < kernel.LEAF_RANK).all()), "threshold_counts")
         _require(int(counts.sum()) == len(self.thresholds), "thresholds")
-        _require(bool((self.feature < len(counts)).all()), "feature")
-        _require(bool((self.threshold_index < counts[self.feature]).all()), "threshold_index")
+        for cuts in row_blocks(len(self.feature)):
+            own = self.feature[cuts]
+            _require(bool((own < len(counts)).all()), "feature")
+            _require(bool((self.threshold_index[cuts] < counts[own]).all()), "threshold_index")
         owner = np.repeat(np.arange(len(counts)), counts)
         ascends = (self.thresholds[1:] > self.thresholds[:-1]) | (owner[1:] > owner[:-1])
         _require(bool(np.isfinite(self.thresholds).all() and ascends.all()), "thresholds")
         for nodes, steps in self.left_steps():
-            own = steps[self.is_cut[nodes]]
-            _require(bool(((own > 0) & (own < 1 << kernel.DELTA_BITS)).all()), "is_cut")
+            left = steps[self.is_cut[nodes]]
+            _require(bool(((left > 0) & (left < 1 << kernel.DELTA_BITS)).all()), "is_cut")
         starts = np.cumsum(self.tree_sizes) - self.tree_sizes
         if len(starts):
             totals = np.add.reduceat(self.is_cut, starts, dtype=np.int64)
@@ -187,7 +199,7 @@ class PackedTrees:
     @property
     def is_cut(self) -> Flags:
         """Return (n_nodes,): False for a leaf."""
-        return np.asarray(self._rank() != kernel.LEAF_RANK)
+        return np.concatenate([np.zeros(0, np.bool_), *(_is_cut(own) for own in self._blocks())])
 
     @classmethod
     def from_cuts(cls, cuts: Cuts) -> Self:
@@ -198,20 +210,24 @@ class PackedTrees:
         ValueError
             They look at more than a million features.
         """
-        codes = 2 * cuts.feature + ~cuts.missing_left
-        is_used = np.bincount(codes) > 0
+        is_used = np.zeros(2 * len(cuts.threshold_counts), np.bool_)
+        for own in row_blocks(len(cuts.feature)):
+            is_used[cuts.slot_codes(own)] = True
         slots = np.flatnonzero(is_used)
         _require(len(slots) < 1 << kernel.SLOT_BITS, "feature")
-        slot_of_cut = (np.cumsum(is_used) - 1)[codes]
-        del codes  # of forests, each of these arrays takes as much as the model
-        own = (slot_of_cut << ranks.RANK_BITS | cuts.threshold_index).astype(np.uint64)
-        del slot_of_cut
+        slot_of_code = np.cumsum(is_used) - 1
         words = np.full(len(cuts.is_cut), kernel.LEAF_RANK, np.uint64)
-        words[cuts.is_cut] = own
-        del own
-        words <<= np.uint64(kernel.DELTA_BITS)
-        for nodes, steps in cuts.left_steps():
-            words[nodes] |= np.where(cuts.is_cut[nodes], steps, 0).astype(np.uint64)
+        end = 0
+        for nodes, steps in cuts.left_steps():  # of forests a temporary would be as large as they
+            is_cut = np.flatnonzero(cuts.is_cut[nodes])
+            own = slice(end, end + len(is_cut))
+            end = own.stop
+            word = slot_of_code[cuts.slot_codes(own)] << ranks.RANK_BITS
+            word |= cuts.threshold_index[own]
+            block = words[nodes]
+            block[is_cut] = word.astype(np.uint64)
+            block <<= np.uint64(kernel.DELTA_BITS)
+            block[is_cut] |= steps[is_cut].astype(np.uint64)
         searches, tables = _searches(slots, cuts)
         return cls(
             words=words,
@@ -227,23 +243,31 @@ class PackedTrees:
 
     def cuts(self) -> Cuts:
         """Return what was packed."""
-        rank = self._rank()
-        is_cut = np.asarray(rank != kernel.LEAF_RANK)
-        slot_shift = np.uint64(kernel.DELTA_BITS + ranks.RANK_BITS)
-        slot = (self.words[is_cut] >> slot_shift).astype(np.int64)
+        is_cut = self.is_cut
+        n_cuts = int(np.count_nonzero(is_cut))
+        feature, index = np.empty(n_cuts, np.int32), np.empty(n_cuts, np.int32)
+        missing_left = np.empty(n_cuts, np.bool_)
+        end = 0
+        for words in self._blocks():
+            words = words[_is_cut(words)] >> np.uint64(kernel.DELTA_BITS)
+            own = slice(end, end + len(words))
+            end = own.stop
+            slot = (words >> np.uint64(ranks.RANK_BITS)).astype(np.int64)
+            feature[own], missing_left[own] = self.slot_feature[slot], self.slot_is_low[slot]
+            index[own] = words & np.uint64(kernel.LEAF_RANK)
         return Cuts(
             tree_sizes=self.tree_sizes,
             is_cut=is_cut,
-            feature=self.slot_feature[slot],
-            threshold_index=rank[is_cut],
-            missing_left=self.slot_is_low[slot],
+            feature=feature,
+            threshold_index=index,
+            missing_left=missing_left,
             threshold_counts=self.threshold_counts,
             thresholds=self.thresholds,
         )
 
-    def _rank(self) -> Integers:
-        shifted = self.words >> np.uint64(kernel.DELTA_BITS)
-        return np.asarray(shifted & np.uint64(kernel.LEAF_RANK)).astype(np.int64)
+    def _blocks(self) -> Iterator[NDArray[np.uint64]]:
+        for nodes in row_blocks(len(self.words)):
+            yield self.words[nodes]
 
 
 def _searches(slots: Integers, cuts: Cuts) -> tuple[Integers, Vector]:
@@ -294,21 +318,40 @@ def _left_steps(is_cut: Flags, sizes: Integers) -> Integers:
     return steps
 
 
-def _distinct_thresholds(
-    feature: NDArray[np.int32], threshold: Vector, n_features: int
-) -> tuple[NDArray[np.int32], Integers, Vector]:
-    """Return each cut's place among its feature's thresholds, their counts, and all of them."""
-    by_feature = np.argsort(feature, kind="stable")
-    ends = np.cumsum(np.bincount(feature, minlength=n_features))
-    place = np.empty(len(feature), np.int32)
-    counts = np.zeros(n_features, np.int64)
-    distinct = []
-    for own in np.unique(feature).tolist():
-        cuts = by_feature[ends[own - 1] if own else 0 : ends[own]]
-        thresholds, places = np.unique(threshold[cuts], return_inverse=True)
-        place[cuts], counts[own] = places, len(thresholds)
-        distinct.append(thresholds)
-    return place, counts, _joined(distinct, np.float64)
+def _is_cut(words: NDArray[np.uint64]) -> Flags:
+    leaf = np.uint64(kernel.LEAF_RANK << kernel.DELTA_BITS)
+    return np.asarray(words & leaf != leaf)
+
+
+def _number_thresholds(parts: list[list[NDArray[Any]]], n_features: int) -> tuple[Integers, Vector]:
+    """Put in each tree the places of thresholds among their feature's for the thresholds.
+
+    Returns
+    -------
+    how many each feature has, and all of them
+    """
+    found: list[list[Vector]] = [[] for _ in range(n_features)]
+    for part in parts:
+        for feature, cuts in _by_feature(part[2]):
+            found[feature].append(np.unique(part[3][cuts]))
+            if len(found[feature]) == MERGED_AT_A_TIME:  # few are left: they are edges of bins
+                found[feature] = [np.unique(np.concatenate(found[feature]))]
+    distinct = [np.unique(_joined(own, np.float64)) for own in found]
+    for part in parts:
+        places = np.empty(len(part[3]), np.int32)
+        for feature, cuts in _by_feature(part[2]):
+            places[cuts] = distinct[feature].searchsorted(part[3][cuts])
+        part[3] = places
+    return np.array([len(own) for own in distinct], np.int64), _joined(distinct, np.float64)
+
+
+def _by_feature(feature: NDArray[np.int32]) -> Iterator[tuple[int, Integers]]:
+    """Yield each feature that a tree's cuts look at, and the cuts that do."""
+    order = np.argsort(feature, kind="stable")
+    ends = np.cumsum(np.bincount(feature))
+    starts = ends - np.diff(ends, prepend=0)
+    for own in np.flatnonzero(starts < ends).tolist():
+        yield own, order[starts[own] : ends[own]]
 
 
 def _parts(tree: Tree | LevelTree) -> list[NDArray[Any]]:

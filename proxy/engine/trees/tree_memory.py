@@ -24,7 +24,8 @@ NO_LIMIT = 2**31 - 1
 SLOTS_SIZE_BYTES = 1 << 26
 """Of histograms kept for subtraction, for each tree that is grown at a time."""
 LEVEL_BYTES, LEVEL_VALUE_BYTES = 7.5, 4
-PACKING_BYTES, PACKING_VALUE_BYTES = 36, 12
+PACKING_BYTES, PACKING_VALUE_BYTES = 20, 6
+"""Of a node, and of each value of one: of a `LevelTree`, and more while trees become words."""
 PENDING_DEPTH = 64
 """Slots of a tree of any depth; deeper, nodes are small and need none."""
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Vector
 from proxy.engine.predictors import LOG_ODDS, PROBABILITY, VALUE, Link, Tensors
+from proxy.engine.row_blocks import row_blocks
 from proxy.engine.trees.packed_trees import Cuts, PackedTrees
 from proxy.engine.trees.tree import LevelTree, Tree
 from proxy.engine.trees.tree_quantization import LeafValues, Precision
@@ -112,7 +113,7 @@ class TreePredictor:
         leaf_counts = (self._packed.tree_sizes + 1) // 2
         if self.leaves.n_leaves != int(leaf_counts.sum()):
             raise ValueError(f"{self.leaves.n_leaves} leaves have values, not {leaf_counts.sum()}")
-        sizes = np.abs(self.leaves.of_leaves()).max(axis=1)
+        sizes = self.leaves.magnitudes()
         with np.errstate(over="ignore"):
             total = np.abs(self.base).max(initial=0.0)
             if len(sizes):
@@ -218,7 +219,11 @@ def quantized(predictor: TreePredictor, precision: Precision) -> TreePredictor:
 
 def _row_of_node(packed: PackedTrees, leaves: LeafValues) -> NDArray[np.uint32]:
     """Return for each node that is a leaf the row of its values, else 0."""
-    is_leaf = ~packed.is_cut
-    rows = np.zeros(len(is_leaf), np.uint32)
-    rows[is_leaf] = np.arange(leaves.n_leaves) if leaves.index is None else leaves.index
+    is_cut, index = packed.is_cut, leaves.index
+    rows = np.zeros(len(is_cut), np.uint32)
+    end = 0
+    for nodes in row_blocks(len(is_cut)):
+        own = np.flatnonzero(~is_cut[nodes])
+        start, end = end, end + len(own)
+        rows[nodes][own] = np.arange(start, end) if index is None else index[start:end]
     return rows

@@ -12,8 +12,9 @@ from typing import Any, Literal, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from proxy.engine.arrays import Matrix
+from proxy.engine.arrays import Matrix, Vector
 from proxy.engine.predictors import Tensors
+from proxy.engine.row_blocks import row_blocks
 
 Precision: TypeAlias = Literal["float64", "float16", "int8"]
 
@@ -85,6 +86,14 @@ class LeafValues:
         """Return the (n_leaves, n_values) values."""
         values = self.decoded()
         return values if self.index is None else values[self.index]
+
+    def magnitudes(self) -> Vector:
+        """Return the (n_leaves,) largest absolute value of each."""
+        values = self.decoded()
+        sizes = np.empty(len(values))
+        for rows in row_blocks(len(values)):
+            np.abs(values[rows]).max(axis=1, out=sizes[rows])
+        return sizes if self.index is None else np.asarray(sizes[self.index])
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that `from_tensors` rebuilds it of."""
@@ -166,11 +175,14 @@ def _distinct_rows(stored: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any] | N
     probe = np.ascontiguousarray(stored[:: max(len(stored) // PROBE_LEAVES, 1)])
     if len(np.unique(_as_words(probe))) > len(probe) // 2:
         return stored, None
-    _, first, index = np.unique(_as_words(stored), return_index=True, return_inverse=True)
-    small = index.astype(np.min_scalar_type(max(len(first) - 1, 0)))
-    if stored[first].nbytes + small.nbytes >= stored.nbytes:
+    words = _as_words(stored)
+    distinct = np.unique(words)
+    index = np.empty(len(words), np.min_scalar_type(max(len(distinct) - 1, 0)))
+    if distinct.nbytes + index.nbytes >= stored.nbytes:
         return stored, None
-    return np.ascontiguousarray(stored[first]), small
+    for leaves in row_blocks(len(words)):
+        index[leaves] = distinct.searchsorted(words[leaves])
+    return distinct.view(stored.dtype).reshape(-1, stored.shape[1]), index
 
 
 def _as_words(stored: NDArray[Any]) -> NDArray[Any]:
