@@ -40,7 +40,7 @@ from proxy.tls import TlsMode, TlsOptions, client_context, leaf_certificate, ups
 from proxy.upstream import Connector
 from proxy.verifiers import Verifiers
 from proxy.workers.pool import TrainingPool
-from proxy.workers.spool import RowLimits
+from proxy.workers.spool import MemoryAccount, RowLimits
 
 _REST_AFTER_S = 1.0
 _GOODBYE_S = 2.0
@@ -275,7 +275,9 @@ class Application:
         ml = self.settings.ml
         workers = TrainingPool(ml.training_workers)
         limits = RowLimits(ml.max_training_memory, ml.max_training_disk, ml.training_directory)
-        return Services(registries, workers, limits, self.instruments)
+        # As many as are fitted at a time, and one more that is read meanwhile.
+        memory = MemoryAccount(ml.max_training_memory * (ml.training_workers + 1))
+        return Services(registries, workers, limits, memory, self.instruments)
 
     def _service_connector(self, connector: Connector) -> ServiceConnector:
         """Return what makes the service connections, in the ways in which sessions' are made."""

@@ -75,9 +75,7 @@ async def evaluate_model(
         if narrator.may_report():
             narrator.notice(f"read {n_rows} rows")
 
-    rows = await read_rows(
-        session, query.fetched, offset, limits=services.row_limits, report=report
-    )
+    rows = await read_rows(session, query.fetched, offset, services=services, report=report)
     with closing(rows):
         errand = _evaluated(services, found, rows)
         evaluated = await wait_for(session, registry, errand, facts.lock_timeout)

@@ -32,8 +32,9 @@ from proxy.session.session import Session
 from proxy.statements.fetched_columns import FetchedColumn, fetched_column
 from proxy.statements.fetched_query import FetchedQuery
 from proxy.statements.row_writer import RowWriter
+from proxy.statements.services import Services
 from proxy.workers.buffers import SharedDataset, share
-from proxy.workers.spool import RowLimits, Spool
+from proxy.workers.spool import Spool
 
 CANCELED = "canceling statement due to user request"
 
@@ -84,7 +85,7 @@ async def read_rows(
     query: FetchedQuery,
     offset: int,
     *,
-    limits: RowLimits,
+    services: Services,
     report: Callable[[int], None],
     check: RowCheck = accept_rows,
 ) -> SharedDataset:
@@ -109,7 +110,7 @@ async def read_rows(
     session.on_cancel = lambda: cancels.append(True)
     try:
         rows = await _copy(
-            session, query, offset, FetchedRows(session, query, limits, report, check)
+            session, query, offset, FetchedRows(session, query, services, report, check)
         )
     finally:
         session.on_cancel = None
@@ -155,10 +156,10 @@ class FetchedRows(Reply):
 
     __slots__ = (
         "_check",
-        "_limits",
         "_query",
         "_reader",
         "_report",
+        "_services",
         "_session",
         "_spool",
         "_writer",
@@ -170,19 +171,19 @@ class FetchedRows(Reply):
         self,
         session: Session,
         query: FetchedQuery,
-        limits: RowLimits,
+        services: Services,
         report: Callable[[int], None],
         check: RowCheck,
     ) -> None:
         super().__init__(t.EXECUTE)
         self._session = session
         self._query = query
-        self._limits = limits
+        self._services = services
         self._report = report
         self._check = check
         self._reader = TrainingReader(
             [column.input for column in query.columns],
-            part_size=limits.part_size,
+            part_size=services.row_limits.part_size,
             hand_over=self._hand_over,
         )
         self._spool: Spool | None = None
@@ -261,7 +262,7 @@ class FetchedRows(Reply):
         self._check(self._reader.n_rows, parts.widths)
         if self._spool is None or self._writer is None:
             sizes = [values.itemsize for values in parts.values]
-            self._spool = Spool(sizes, self._limits)
+            self._spool = Spool(sizes, self._services.row_limits, self._services.row_memory)
             self._writer = RowWriter(
                 self._spool,
                 self._session.upstream,

@@ -10,7 +10,7 @@ from proxy.registry.postgres_store import Registries
 from proxy.statements.analysis import Analyses
 from proxy.statements.scoring import ScoredStatement
 from proxy.workers.pool import TrainingPool
-from proxy.workers.spool import RowLimits
+from proxy.workers.spool import MemoryAccount, RowLimits
 
 _REMEMBERED_PLANS = 256
 
@@ -44,11 +44,13 @@ class Services:
     Parameters
     ----------
     row_limits : of one training, or one evaluation
+    row_memory : of all of them together
     """
 
     registries: Registries
     workers: TrainingPool
     row_limits: RowLimits
+    row_memory: MemoryAccount
     instruments: Instruments
     analyses: Analyses = field(default_factory=Analyses)
     plans: PlanCache = field(default_factory=PlanCache)

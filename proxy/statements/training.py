@@ -75,7 +75,7 @@ class Training:
                 self._session,
                 query,
                 self._offset,
-                limits=self._services.row_limits,
+                services=self._services,
                 report=self._rows_read,
                 check=self._memory_check(query, parameters),
             )

@@ -26,6 +26,10 @@ OUT_OF_MEMORY = "53200"
 DISK_FULL = "53100"
 
 
+def nothing() -> None:
+    """Do nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class SharedDataset:
     """A dataset in a file descriptor, which the owner of this value closes.
@@ -37,6 +41,7 @@ class SharedDataset:
     extents : (offset, length) in bytes of each of its arrays
     directory : where files may be made of what there is one of for each row; empty where the rows
         are few enough for memory
+    on_close : is called when it is closed
     """
 
     descriptor: int
@@ -44,6 +49,7 @@ class SharedDataset:
     description: dict[str, Any]
     extents: list[tuple[int, int]]
     directory: str = ""
+    on_close: Callable[[], None] = nothing
 
     @property
     def n_samples(self) -> int:
@@ -53,6 +59,7 @@ class SharedDataset:
     def close(self) -> None:
         """Give the memory back, once no process maps it."""
         os.close(self.descriptor)
+        self.on_close()
 
 
 def leave(_: mmap.mmap) -> None:

@@ -12,6 +12,7 @@ import mmap
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -69,16 +70,48 @@ def default_directory() -> str:
     return tempfile.gettempdir()
 
 
+class MemoryAccount:
+    """The bytes of memory that the rows of all trainings together may have; for any thread.
+
+    Parameters
+    ----------
+    limit : of them; None: any number
+    """
+
+    def __init__(self, limit: int | None = None) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self.taken = 0
+
+    def take(self, size: int) -> bool:
+        """Take so many bytes, if they are there."""
+        with self._lock:
+            if self._limit is not None and self.taken + size > self._limit:
+                return False
+            self.taken += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        """Leave so many bytes to others."""
+        with self._lock:
+            self.taken -= size
+
+
 class Spool:
     """Columns in a file.
 
     Parameters
     ----------
     item_sizes : bytes of one value in each column
+    account : what is in memory is taken from it
     """
 
-    def __init__(self, item_sizes: Sequence[int], limits: RowLimits) -> None:
+    def __init__(
+        self, item_sizes: Sequence[int], limits: RowLimits, account: MemoryAccount | None = None
+    ) -> None:
         self._limits = limits
+        self._account = account or MemoryAccount()
+        self._taken = 0
         self._item_sizes = tuple(item_sizes)
         self._widths = [-1] * len(item_sizes)
         self._offsets = [0] * len(item_sizes)
@@ -93,6 +126,11 @@ class Spool:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+            self._give_memory_back()
+
+    def _give_memory_back(self) -> None:
+        self._account.give_back(self._taken)
+        self._taken = 0
 
     def append(self, n_rows: int, values: Sequence[NDArray[Any]], widths: Sequence[int]) -> None:
         """Write rows behind those that are there. Takes time: not for the event loop.
@@ -145,7 +183,12 @@ class Spool:
             (array.ctypes.data - first if array.nbytes else 0, array.nbytes) for array in arrays
         ]
         shared = SharedDataset(
-            self._descriptor, max(self._end, 1), description, extents, self._directory
+            self._descriptor,
+            max(self._end, 1),
+            description,
+            extents,
+            self._directory,
+            self._give_memory_back,
         )
         self._descriptor = -1
         return shared
@@ -168,8 +211,15 @@ class Spool:
         if size > self._most:
             full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             raise no_space("the training rows", size, full, in_memory=False)
-        if size > limits.memory and not self.is_on_disk:
-            self._move_to_disk()
+        if self.is_on_disk:
+            return
+        if size <= limits.memory and self._account.take(size - self._taken):
+            self._taken = size
+            return
+        if size > limits.disk:
+            raise _others_have_it(size)
+        self._move_to_disk()
+        self._give_memory_back()
 
     def _place(self, j: int, width: int, row_size: int) -> None:
         """Give a column its room; the rows that were written before have no value in it."""
@@ -195,7 +245,7 @@ class Spool:
         except OSError as error:
             raise ProxyError(
                 f"there is no place for the training rows: {error.strerror}",
-                detail="They are more than max_training_memory and go to a file.",
+                detail="They are more than memory has room for, and go to a file.",
                 hint="Set [ml] training_directory, or max_training_disk to 0.",
                 sqlstate=IO_ERROR,
             ) from error
@@ -235,6 +285,16 @@ def _unlinked_file(directory: str) -> int:
     descriptor, path = tempfile.mkstemp(prefix="pgseer-rows-", dir=directory)
     Path(path).unlink()
     return descriptor
+
+
+def _others_have_it(size: int) -> TooLargeError:
+    return TooLargeError(
+        "other trainings have the memory that the training rows need",
+        detail=f"{size} bytes are needed so far.",
+        hint="Try again later, or raise [ml] max_training_disk: what has no room in memory then "
+        "goes to a file.",
+        sqlstate=OUT_OF_MEMORY,
+    )
 
 
 def _too_large(limits: RowLimits, n_rows: int, size: int) -> TooLargeError:

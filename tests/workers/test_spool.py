@@ -20,7 +20,7 @@ from proxy.errors import ProxyError, TooLargeError
 from proxy.workers import spool as spool_module
 from proxy.workers.buffers import attach
 from proxy.workers.file_memory import FileMemory
-from proxy.workers.spool import RowLimits, Spool, default_directory
+from proxy.workers.spool import MemoryAccount, RowLimits, Spool, default_directory
 
 WIDTH = 3
 ITEM_SIZES = (8, 4, 8)
@@ -133,13 +133,56 @@ def test_too_many_rows(limits: RowLimits, setting: str) -> None:
 def test_the_number_of_rows_named_fits() -> None:
     """As many rows as the error names are taken, and a thousand more are not."""
     limits = RowLimits(1 << 20)
+
+    def take(n_rows: int) -> None:
+        with closing(Spool(ITEM_SIZES, limits)) as spool:
+            spool.append(n_rows, block(n_rows), [1, 1, WIDTH])
+
     with pytest.raises(TooLargeError) as caught:
-        Spool(ITEM_SIZES, limits).append(50_000, block(50_000), [1, 1, WIDTH])
+        take(50_000)
     named = int(str(caught.value.detail).split("About ")[1].split()[0])
     assert named >= 1000
-    Spool(ITEM_SIZES, limits).append(named, block(named), [1, 1, WIDTH])
+    take(named)
     with pytest.raises(TooLargeError):
-        Spool(ITEM_SIZES, limits).append(named + 1000, block(named + 1000), [1, 1, WIDTH])
+        take(named + 1000)
+
+
+def test_trainings_share_memory() -> None:
+    """Who finds none left goes to disk; what is closed, or moves, is there for others."""
+    account = MemoryAccount(3 * 100 * ROW_SIZE)
+    limits = RowLimits(200 * ROW_SIZE, 1 << 20)
+    first, second, third = (Spool(ITEM_SIZES, limits, account) for _ in range(3))
+    for spool in (first, second):
+        spool.append(100, block(100), [1, 1, WIDTH])
+    first.append(100, block(100, 100), [1, 1, WIDTH])
+    assert account.taken == 300 * ROW_SIZE
+    second.append(1, block(1, 100), [1, 1, WIDTH])
+    assert (first.is_on_disk, second.is_on_disk) == (False, True)
+    assert account.taken == 200 * ROW_SIZE
+    third.append(100, block(100), [1, 1, WIDTH])
+    assert not third.is_on_disk
+    shared = first.share(lambda columns: dataset(columns, 200))
+    first.close()
+    assert account.taken == 300 * ROW_SIZE
+    shared.close()
+    third.close()
+    assert account.taken == 0
+    assert_equal(written(second, 101), 101)
+    assert account.taken == 0
+
+
+def test_nowhere_to_go() -> None:
+    """Without a disk the last training is refused, and told why."""
+    account = MemoryAccount(100 * ROW_SIZE)
+    first, second = (Spool(ITEM_SIZES, RowLimits(1 << 20), account) for _ in range(2))
+    first.append(100, block(100), [1, 1, WIDTH])
+    with pytest.raises(TooLargeError, match="other trainings") as caught:
+        second.append(10, block(10), [1, 1, WIDTH])
+    assert caught.value.sqlstate == "53200"
+    first.close()
+    second.append(10, block(10), [1, 1, WIDTH])
+    second.close()
+    assert account.taken == 0
 
 
 def refuse(*_: Any) -> int:
