@@ -42,24 +42,26 @@ def sum_statistics(
     rows: NDArray[np.int32],
     sums: NDArray[np.float64],
 ) -> None:
-    """Write the sums over rows of `first`, of its magnitudes, and of `second`.
+    """Write the sums over rows of `first`, of its magnitudes, of `second`, and of first^2 / second.
 
     Parameters
     ----------
     first : (n_rows,), or empty where the statistics are classes
     second, counts : (n_rows,), or (1,)
     rows : (m,), row numbers
-    sums : (3,)
+    sums : (4,)
     """
-    total = magnitude = weight = 0.0
+    total = magnitude = weight = squares = 0.0
     for i in range(np.uint64(rows.size)):
         row = np.uint64(rows[i])
         count = count_of(counts, row)
+        own = weight_of(second, row)
         if first.size:
             total += first[row] * count
             magnitude += abs(first[row]) * count
-        weight += weight_of(second, row) * count
-    sums[0], sums[1], sums[2] = total, magnitude, weight
+            squares += first[row] * first[row] / own * count if own > 0.0 else 0.0
+        weight += own * count
+    sums[0], sums[1], sums[2], sums[3] = total, magnitude, weight, squares
 
 
 @inner

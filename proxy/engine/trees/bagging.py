@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.arrays import Matrix, Vector
-from proxy.engine.trees.decision_tree import mean_gain
+from proxy.engine.trees.decision_tree import impurity_of_shares, mean_gain
 from proxy.engine.trees.packed_trees import levelled
-from proxy.engine.trees.tree import LevelTree, Tree, importances
-from proxy.engine.trees.tree_growth import TreeGrower, as_int64, walk
+from proxy.engine.trees.tree import LevelTree, importances
+from proxy.engine.trees.tree_growth import GrownTree, TreeGrower, as_int64, walk
 from proxy.engine.trees.tree_memory import RowNumbers
 from proxy.engine.trees.tree_statistics import ClassCodes, Counts
 from proxy.kernels.draws import draw_rows, list_rows
@@ -37,14 +37,14 @@ class Bagged:
     tree : what scoring needs of it
     values : (n_nodes, n_values), of each node as it was grown
     importances : (n_features,)
-    gain : by how much it lowers the mean impurity of its rows
+    loss : the mean impurity of its leaves, for its own rows
     left_out, leaves : (m,), the rows that were not drawn, and the leaf that each comes to
     """
 
     tree: LevelTree
     values: Matrix
     importances: Vector
-    gain: float
+    loss: float
     left_out: RowNumbers
     leaves: RowNumbers
 
@@ -76,23 +76,27 @@ class Bagging:
         n_drawn = draw_rows(self.rows, as_int64(~seed), counts)
         drawn = np.empty(n_drawn, np.int32)
         list_rows(self.rows, counts, True, drawn)
-        tree = self._grow_on(drawn, counts, seed)
+        grown = self._grow_on(drawn, counts, seed)
         left_out = np.empty(len(self.rows) - n_drawn, np.int32)
         list_rows(self.rows, counts, False, left_out)
-        return self._finish(tree, left_out)
+        return self._finish(grown, left_out)
 
-    def _grow_on(self, rows: RowNumbers, counts: Counts | None, seed: int) -> Tree:
-        return self.grower.grow(
-            self.first, self.weight, rows, seed, counts=counts, locate=False
-        ).tree
+    def _grow_on(self, rows: RowNumbers, counts: Counts | None, seed: int) -> GrownTree:
+        return self.grower.grow(self.first, self.weight, rows, seed, counts=counts, locate=False)
 
-    def _finish(self, tree: Tree, left_out: RowNumbers) -> Bagged:
-        bins = self.grower.bins
+    def _impurity(self, grown: GrownTree) -> float:
+        """Return the impurity of a tree's rows before the first cut."""
+        if self.grower.of_classes:
+            return impurity_of_shares(grown.tree.value[0], self.grower.criterion)
+        return grown.variance
+
+    def _finish(self, grown: GrownTree, left_out: RowNumbers) -> Bagged:
+        bins, tree = self.grower.bins, grown.tree
         return Bagged(
             levelled(tree),
             tree.value,
             importances(tree, bins.n_features),
-            mean_gain(tree),
+            max(self._impurity(grown) - mean_gain(tree), 0.0),
             left_out,
             walk(bins, tree, left_out),
         )

@@ -271,7 +271,11 @@ def impurity_of(
     if not n_classes:
         mean = float(weight @ target) / total
         return float(weight @ np.square(target - mean)) / total
-    shares = np.bincount(target, weight, n_classes) / total
+    return impurity_of_shares(np.bincount(target, weight, n_classes) / total, criterion)
+
+
+def impurity_of_shares(shares: Vector, criterion: str) -> float:
+    """Return the impurity of a leaf with these shares of the classes."""
     if criterion == "gini":
         return 1.0 - float(shares @ shares)
     seen = shares[shares > 0]

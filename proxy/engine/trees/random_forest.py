@@ -100,13 +100,12 @@ class _RandomForest(TreeEnsemble):
         parallel: InOrderMap,
     ) -> list[LevelTree]:
         """Return the trees, grown several at a time."""
-        impurity = impurity_of(target, weight, self.n_classes_, self.criterion)
-        report(0, impurity)
+        report(0, impurity_of(target, weight, self.n_classes_, self.criterion))
         bagging = Bagging(self._grower(bins), target, weight, bootstrap=self.bootstrap)
         seeds = np.random.PCG64(self.random_state).random_raw(self.n_trees).tolist()
         votes = Votes(bins.n_samples, max(self.n_classes_, 1)) if self.bootstrap else None
         trees: list[LevelTree] = []
-        gain, shares = 0.0, np.zeros(bins.n_features)
+        loss, shares = 0.0, np.zeros(bins.n_features)
         with closing(parallel(bagging.grow, seeds)) as grown:
             for bagged in grown:
                 trees.append(bagged.tree)
@@ -114,8 +113,8 @@ class _RandomForest(TreeEnsemble):
                 shares += bagged.importances
                 if votes is not None:
                     votes.add(bagged)
-                gain += bagged.gain
-                report(len(trees), max(impurity - gain / len(trees), 0.0))
+                loss += bagged.loss
+                report(len(trees), loss / len(trees))
         total = shares.sum()
         self.feature_importances_ = shares / total if total > 0 else shares
         if votes is not None:

@@ -52,10 +52,12 @@ class GrownTree:
     Attributes
     ----------
     leaf_of_row : (n_samples,) int32, -1 for rows that it was not grown on
+    variance : of the values of its rows, of "squared_error"
     """
 
     tree: Tree
     leaf_of_row: RowNumbers
+    variance: float
 
 
 class TreeGrower:
@@ -166,7 +168,7 @@ class TreeGrower:
         if locate:
             leaves.locate_rows(scratch.chosen, scratch.grown_nodes(), located)
         self._scratch.append(scratch)
-        return GrownTree(tree, located)
+        return GrownTree(tree, located, units.variance)
 
     def _rows(self, second: Vector) -> RowNumbers:
         if self.criterion != "newton" and not second.min(initial=np.inf) > 0:

@@ -37,6 +37,7 @@ class Units:
     shift : the bits of a weight's word that are for the count of rows
     mean : what is taken from each value first
     scale : a value of 1 as a whole number
+    variance : of the values
     """
 
     weight: float
@@ -44,6 +45,7 @@ class Units:
     shift: int
     mean: float = 0.0
     scale: float = 1.0
+    variance: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +93,9 @@ class Statistics:
         ----------
         is_centred : the first are values, and their mean is taken from each: sums lose fewer digits
         """
-        sums = np.zeros(3)
+        sums = np.zeros(4)
         sum_statistics(self.first, self.second, self.counts, rows, sums)
-        total, magnitude, total_weight = sums.tolist()
+        total, magnitude, total_weight, squares = sums.tolist()
         shift = len(rows).bit_length()
         weight_exponent = _exponent(total_weight, WEIGHT_BITS - shift)
         weight = math.ldexp(1.0, weight_exponent)
@@ -102,7 +104,8 @@ class Statistics:
         mean = total / total_weight if is_centred and total_weight > 0 else 0.0
         exponent = _exponent(magnitude + abs(total), SUM_BITS)
         gain = _power_of_two(weight_exponent - 2 * exponent)
-        return Units(weight, gain, shift, mean, math.ldexp(1.0, exponent))
+        variance = max(squares / total_weight - mean * mean, 0.0) if total_weight > 0 else 0.0
+        return Units(weight, gain, shift, mean, math.ldexp(1.0, exponent), variance)
 
 
 def even_weights(n_samples: int) -> Vector:

@@ -173,6 +173,24 @@ def test_columns_are_counted_as_scikit_learn_does(max_features: Any) -> None:
         assert n_features_drawn(max_features, width) == counted
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_the_loss_reported_is_that_of_the_trees_own_rows(weighted: bool) -> None:
+    """Of one tree on all rows it is the mean squared error, or the impurity of its leaves."""
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, len(Y)) if weighted else None
+    settings = {"n_trees": 1, "max_depth": 3, "max_features": None, "bootstrap": False}
+    losses: list[float] = []
+    forest = RandomForestRegressor(**settings)
+    forest.fit(X, Y, sample_weight=weight, report=lambda _, loss: losses.append(loss))
+    errors = np.square(Y - forest.predict(X))
+    assert losses[-1] == pytest.approx(np.average(errors, weights=weight), rel=1e-6)
+    codes = np.digitize(Y, [100, 200])
+    classifier = RandomForestClassifier(**settings)
+    classifier.fit(X, codes, sample_weight=weight, report=lambda _, loss: losses.append(loss))
+    shares = classifier.predict_proba(X)
+    impurities = 1 - np.square(shares).sum(axis=1)
+    assert losses[-1] == pytest.approx(np.average(impurities, weights=weight), rel=1e-6)
+
+
 def test_a_forest_too_large_is_refused_after_its_first_tree(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
