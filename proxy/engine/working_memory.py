@@ -84,7 +84,7 @@ def working_memory(
     *,
     n_rows: int,
     n_columns: int,
-    n_outputs: int,
+    n_outputs: int | None,
     n_threads: int,
     one_hot_groups: Sequence[slice] = (),
 ) -> int:
@@ -99,12 +99,16 @@ def working_memory(
     algorithm : its SQL name
     arguments : all its parameters, checked
     n_columns : of the design matrix, after one-hot coding
-    n_outputs : classes; 0 or 1 for a regression or a clustering
+    n_outputs : classes; 0 or 1 for a regression or a clustering; None: not known yet, the least of
+        what it may be
     n_threads : that work at a time
     one_hot_groups : as of the design; of a polynomial's columns it says which are not multiplied
     """
-    shape = FitShape(n_rows, n_columns, n_outputs if n_outputs > 1 else 0, n_threads)
-    return _estimate(algorithm, one_hot_groups)(arguments, shape)
+    estimate = _estimate(algorithm, one_hot_groups)
+    return min(
+        estimate(arguments, FitShape(n_rows, n_columns, n_classes, n_threads))
+        for n_classes in _class_counts(n_outputs)
+    )
 
 
 def check_working_memory(
@@ -114,7 +118,7 @@ def check_working_memory(
     *,
     n_rows: int,
     n_columns: int,
-    n_outputs: int,
+    n_outputs: int | None,
     one_hot_groups: Sequence[slice] = (),
 ) -> None:
     """Refuse a fit that would take more than is allowed.
@@ -161,6 +165,12 @@ def _estimate(algorithm: str, one_hot_groups: Sequence[slice]) -> Estimate:
     if algorithm == "polynomial_regression":
         return partial(polynomial_regression_memory, one_hot_groups=one_hot_groups)
     return ESTIMATES[algorithm]
+
+
+def _class_counts(n_outputs: int | None) -> tuple[int, ...]:
+    if n_outputs is None:
+        return (0, 2)
+    return (n_outputs if n_outputs > 1 else 0,)
 
 
 def _most_rows(memory_of: Callable[[int], int], limit: int, too_many: int) -> int:

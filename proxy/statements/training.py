@@ -111,7 +111,7 @@ class Training:
                 budget,
                 n_rows=n_rows,
                 n_columns=sum(max(width, 0) for width in query.of_features(widths)),
-                n_outputs=0,
+                n_outputs=None,
             )
 
         return check

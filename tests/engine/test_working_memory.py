@@ -150,6 +150,15 @@ def test_a_refusal_says_when_fewer_rows_would_not_help() -> None:
     assert "No number of rows of these columns would fit." in caught.value.detail
 
 
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_before_the_task_is_known_the_least_is_told(algorithm: str) -> None:
+    """Nothing is refused whose target turns out to need less."""
+    told = [estimate(algorithm, n_outputs=n_outputs) for n_outputs in (0, 2)]
+    arguments = check_parameters(algorithm, GIVEN.get(algorithm, {}))
+    shape = {"n_rows": 1_000_000, "n_columns": 10, "n_threads": 2}
+    assert working_memory(algorithm, arguments, n_outputs=None, **shape) == min(told)
+
+
 def test_a_few_buffers_are_not_refused() -> None:
     """What is the same for any number of rows may be more than a very low limit."""
     arguments = check_parameters("linear_regression", {})
