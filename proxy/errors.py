@@ -16,6 +16,7 @@ into an ErrorResponse.
       UndefinedFunctionError      42883
       InsufficientPrivilegeError  42501
       TooLargeError               54000
+        OutOfMemoryError          53200   and be it only the memory that we allow
       QueryCanceledError          57014
       AdminShutdownError          57P01
       TooManyClientsError         53300
@@ -131,6 +132,12 @@ class TooLargeError(ProxyError):
     """A limit of ours would be passed."""
 
     sqlstate = "54000"
+
+
+class OutOfMemoryError(TooLargeError):
+    """There is less memory than is needed, or than may be used."""
+
+    sqlstate = "53200"
 
 
 class QueryCanceledError(ProxyError):

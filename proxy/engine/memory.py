@@ -1,4 +1,4 @@
-"""Memory that goes back to the system when it is done with.
+"""Where large arrays come from: memory that goes back to the system, or what the caller hands in.
 
 Of the C library's allocators glibc's gives pieces above 32 MiB back at once
 (DEFAULT_MMAP_THRESHOLD_MAX of its malloc). A smaller one that is freed first makes it keep all that

@@ -25,9 +25,7 @@ from proxy.engine.trees.tree_working_memory import (
     gradient_boosting_memory,
     random_forest_memory,
 )
-from proxy.errors import TooLargeError
-
-OUT_OF_MEMORY = "53200"
+from proxy.errors import OutOfMemoryError
 
 Estimate: TypeAlias = Callable[[Mapping[str, Any], FitShape], int]
 
@@ -127,8 +125,8 @@ def check_working_memory(
 
     Raises
     ------
-    TooLargeError
-        53200: it would; the DETAIL says how many rows would fit.
+    OutOfMemoryError
+        It would; the DETAIL says how many rows would fit.
     """
     limit = budget.limit
     if limit is None:
@@ -152,12 +150,11 @@ def check_working_memory(
     fitting = "No number of rows of these columns would fit."
     if n_fitting:
         fitting = f"About {n_fitting} rows of these columns would fit."
-    raise TooLargeError(
+    raise OutOfMemoryError(
         "training would take more memory than max_training_memory",
         detail=f"{algorithm} on {n_rows} rows of {n_columns} columns, after one-hot coding, would "
         f"take about {_megabytes(needed)}; the limit is {_megabytes(limit)}. {fitting}",
         hint=f"{OWN_ADVICE[algorithm]}, or raise [ml] max_training_memory.",
-        sqlstate=OUT_OF_MEMORY,
     )
 
 

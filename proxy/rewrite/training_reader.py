@@ -121,8 +121,15 @@ class TrainingReader:
 
     def take_back(self, parts: ColumnParts) -> None:
         """Use the storage of rows that were handed over for others."""
-        if len(self._spares) < _MOST_SPARES:
+        if self._storage and len(self._spares) < _MOST_SPARES:
             self._spares.append(parts.values)
+
+    def close(self) -> None:
+        """Give up all rows and their memory, at once and not when the collector comes by.
+
+        Nothing may be fed any more; without room the kernel would write nothing.
+        """
+        self._storage, self._spares, self._capacity = [], [], 0
 
     def feed(self, buffer: bytes | bytearray | memoryview, start: int, stop: int) -> int:
         """Consume the leading whole CopyData frames of buffer[start:stop]; return where they end.
@@ -177,7 +184,7 @@ class TrainingReader:
                 width = max(int(self._plan[len(result), fields.WIDTH]), 0)
                 values = values.reshape(n_rows, width)  # type: ignore[assignment,unused-ignore]
             result.append(ColumnValues(values, tuple(words)))
-        self._storage = []
+        self.close()
         return result
 
     def _make_room(self, status: int, column: int, detail: int, row: int) -> None:
@@ -240,7 +247,7 @@ class TrainingReader:
         """Allocate an array column, whose width is now known; the rows so far were NULL."""
         self._plan[column, fields.WIDTH] = width
         # One long array must not reserve room for a thousand of them.
-        fitting = _DOUBLING_SIZE // self._row_size()
+        fitting = (self._part_size or _DOUBLING_SIZE) // self._row_size()
         n_rows = self._n_stored
         self._capacity = max(n_rows + 1, min(self._capacity, fitting))
         values = np.empty(self._capacity * width)

@@ -224,6 +224,7 @@ class FetchedRows(Reply):
 
     def abandon(self) -> None:
         """Give back what the rows take."""
+        self._reader.close()
         if self._writer is not None:
             self._writer.abandon()
 

@@ -18,11 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.columns import Dataset
-from proxy.errors import TooLargeError
+from proxy.errors import OutOfMemoryError, TooLargeError
 
 # A cache line: no array shares one with its neighbour, and vector loads are aligned.
 ALIGNMENT = 64
-OUT_OF_MEMORY = "53200"
 DISK_FULL = "53100"
 
 
@@ -78,7 +77,7 @@ def share(dataset: Dataset) -> SharedDataset:
     extents, size_bytes = _lay_out(arrays)
     descriptor = anonymous_file()
     try:
-        _reserve(descriptor, size_bytes)
+        reserve(descriptor, size_bytes, in_memory=hasattr(os, "memfd_create"))
         with mmap.mmap(descriptor, size_bytes) as memory:
             for array, (offset, length) in zip(arrays, extents, strict=True):
                 target = np.frombuffer(memory, np.uint8, length, offset)
@@ -130,16 +129,21 @@ def anonymous_file() -> int:
     return descriptor
 
 
-def _reserve(descriptor: int, size_bytes: int) -> None:
-    """Take the memory now: writing to a hole later would end in SIGBUS where there is none."""
+def reserve(descriptor: int, size_bytes: int, *, in_memory: bool) -> None:
+    """Take the space now: writing to a hole later would end in SIGBUS where there is none.
+
+    Raises
+    ------
+    TooLargeError
+        53200, or 53100 of a disk: there is none.
+    """
     try:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(descriptor, 0, size_bytes)
         else:
             os.ftruncate(descriptor, size_bytes)
     except OSError as error:
-        is_memory = hasattr(os, "memfd_create")
-        raise no_space("the training data", size_bytes, error, in_memory=is_memory) from error
+        raise no_space("the training data", size_bytes, error, in_memory=in_memory) from error
 
 
 def no_space(
@@ -147,9 +151,10 @@ def no_space(
 ) -> TooLargeError:
     """Return the error for what could not be written: 53200, or 53100 of a disk."""
     needed = "" if size_bytes is None else f"{size_bytes} bytes are needed: "
-    return TooLargeError(
+    kind = OutOfMemoryError if in_memory else TooLargeError
+    return kind(
         f"there is not enough {'memory' if in_memory else 'disk space'} for {what}",
         detail=f"{needed}{error.strerror}.",
         hint="Select fewer rows or columns.",
-        sqlstate=OUT_OF_MEMORY if in_memory else DISK_FULL,
+        sqlstate=None if in_memory else DISK_FULL,
     )

@@ -27,7 +27,7 @@ from proxy.engine import artifact, evaluation_run, training
 from proxy.engine.columns import Dataset
 from proxy.engine.memory import Allocate
 from proxy.engine.working_memory import MemoryBudget
-from proxy.errors import ProxyError
+from proxy.errors import OutOfMemoryError, ProxyError
 from proxy.workers.buffers import attach
 from proxy.workers.file_memory import FileMemory
 from proxy.workers.frames import (
@@ -168,7 +168,7 @@ def _answer(connection: socket.socket, work: Train, job: Job, shared: int) -> No
     except ProxyError as error:
         answer = _failed(error)
     except MemoryError:
-        answer = Failed(sqlstate="53200", message="out of memory in training")
+        answer = Failed(sqlstate=OutOfMemoryError.sqlstate, message="out of memory in training")
     except ConnectionError:
         raise  # the parent is gone
     except Exception as error:  # noqa: BLE001  # whatever it is, the client hears of it

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import mmap
-import os
 import tempfile
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from proxy.workers.buffers import leave, no_space
+from proxy.workers.buffers import leave, reserve
 
 SMALLEST_BYTES = 1 << 22
 """Arrays below stay in memory: they are not what takes it."""
@@ -54,11 +53,7 @@ class FileMemory:
         if size < self._smallest:
             return np.empty(shape, itemtype)
         with tempfile.TemporaryFile(prefix="pgseer-array-", dir=self._directory) as file:
-            try:
-                # Now: writing to a hole later would end in SIGBUS where the disk is full.
-                os.posix_fallocate(file.fileno(), 0, size)
-            except OSError as error:
-                raise no_space("the training", size, error, in_memory=False) from error
+            reserve(file.fileno(), size, in_memory=False)
             memory = mmap.mmap(file.fileno(), size)
         self._watch(memory)
         return np.frombuffer(memory, itemtype).reshape(shape)

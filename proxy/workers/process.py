@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import proxy
-from proxy.errors import AdminShutdownError, ProxyError
+from proxy.errors import AdminShutdownError, OutOfMemoryError, ProxyError, TooLargeError
 from proxy.workers.buffers import SharedDataset
 from proxy.workers.frames import (
     LENGTH,
@@ -47,13 +47,13 @@ if root not in sys.path:
 from proxy.workers.child import main
 main(*sys.argv[1:])
 """
-OUT_OF_MEMORY = "53200"
 SYSTEM_ERROR = "58000"
 LAST_WORDS_S = 10.0
 """An interpreter with this many libraries takes a while to end on a busy machine."""
 
 ERROR_CLASSES = {ProxyError.sqlstate: ProxyError} | {
-    error.sqlstate: error for error in reversed(ProxyError.__subclasses__())
+    error.sqlstate: error
+    for error in reversed([*ProxyError.__subclasses__(), *TooLargeError.__subclasses__()])
 }
 
 
@@ -223,11 +223,10 @@ class TrainingProcess:
         if status is None:
             return ProxyError("the training process hung up", sqlstate=SYSTEM_ERROR)
         if status == -signal.SIGKILL:
-            return ProxyError(
+            return OutOfMemoryError(
                 "the training process was killed",
                 detail="Signal 9 (SIGKILL) ended it.",
                 hint="Most often the operating system had no memory left for it.",
-                sqlstate=OUT_OF_MEMORY,
             )
         if status < 0:
             detail = f"Signal {-status} ({signal.Signals(-status).name}) ended it."

@@ -16,6 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from proxy.engine.columns import Dataset
-from proxy.errors import ProxyError, TooLargeError
-from proxy.workers.buffers import OUT_OF_MEMORY, SharedDataset, anonymous_file, no_space
+from proxy.errors import OutOfMemoryError, ProxyError
+from proxy.workers.buffers import SharedDataset, anonymous_file, no_space
 
 PART_SIZE_BYTES = 1 << 24
 """What is gathered before it is written: a few milliseconds of a thread's work."""
 LEAST_PART_SIZE_BYTES = 1 << 16
 COPY_SIZE_BYTES = 1 << 23
 IO_ERROR = "58030"
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM})
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,10 +118,22 @@ class Spool:
         self._widths = [-1] * len(item_sizes)
         self._offsets = [0] * len(item_sizes)
         self._end = 0
-        self._most = _most_bytes(limits)
         self._descriptor = anonymous_file()
         self.n_rows = 0
         self.is_on_disk = False
+
+    @cached_property
+    def _most(self) -> int:
+        """The bytes that may be written at most; found out where waiting for a disk is allowed.
+
+        No file has offsets far beyond its disk's size.
+        """
+        limits = self._limits
+        if limits.disk <= limits.memory:
+            return limits.memory
+        with suppress(OSError):  # told when the file is made
+            return max(limits.memory, min(limits.disk, shutil.disk_usage(limits.place).free))
+        return limits.most
 
     def close(self) -> None:
         """Give the file back."""
@@ -142,8 +156,10 @@ class Spool:
 
         Raises
         ------
+        OutOfMemoryError
+            They are more than the limits allow.
         TooLargeError
-            53200: they are more than the limits allow. 53100: there is no space for them.
+            53100: there is no space for them.
         ProxyError
             58030: they cannot be written.
         """
@@ -227,13 +243,16 @@ class Spool:
         self._widths[j], self._offsets[j] = width, self._end
         most_rows = self._most // row_size
         self._end += -(-most_rows * size // mmap.PAGESIZE) * mmap.PAGESIZE
-        missing = np.full(max(COPY_SIZE_BYTES // size, 1) * width, np.nan)
-        for row in range(0, self.n_rows, len(missing) // width):
-            n_rows = min(len(missing) // width, self.n_rows - row)
+        n_at_a_time = min(max(COPY_SIZE_BYTES // size, 1), self.n_rows)
+        missing = np.full(n_at_a_time * width, np.nan)
+        for row in range(0, self.n_rows, n_at_a_time or 1):
+            n_rows = min(n_at_a_time, self.n_rows - row)
             self._write(missing[: n_rows * width], self._offsets[j] + row * size)
 
     def _write(self, values: NDArray[Any], offset: int) -> None:
-        rest = memoryview(values.view(np.uint8).data)
+        self._write_bytes(memoryview(values.view(np.uint8).data), offset)
+
+    def _write_bytes(self, rest: memoryview, offset: int) -> None:
         while rest:
             written = os.pwrite(self._descriptor, rest, offset)
             rest, offset = rest[written:], offset + written
@@ -261,24 +280,16 @@ class Spool:
             os.close(memory)
 
     def _copy(self, source: int, offset: int, size: int) -> None:
-        buffer = np.empty(min(size, COPY_SIZE_BYTES), np.uint8)
         end = offset + size
         while offset < end:
-            n_read = os.preadv(source, [buffer.data[: end - offset]], offset)
-            self._write(buffer[:n_read], offset)
-            offset += n_read
+            part = os.pread(source, min(end - offset, COPY_SIZE_BYTES), offset)
+            self._write_bytes(memoryview(part), offset)
+            offset += len(part)
 
     def _failure(self, error: OSError) -> ProxyError:
-        return no_space("the training rows", None, error, in_memory=not self.is_on_disk)
-
-
-def _most_bytes(limits: RowLimits) -> int:
-    """Return what may be written at most: no file has offsets far beyond its disk's size."""
-    if limits.disk <= limits.memory:
-        return limits.memory
-    with suppress(OSError):  # told when the file is made
-        return max(limits.memory, min(limits.disk, shutil.disk_usage(limits.place).free))
-    return limits.most
+        if error.errno in NO_SPACE:
+            return no_space("the training rows", None, error, in_memory=not self.is_on_disk)
+        return ProxyError(f"the training rows cannot be kept: {error.strerror}", sqlstate=IO_ERROR)
 
 
 def _unlinked_file(directory: str) -> int:
@@ -287,24 +298,22 @@ def _unlinked_file(directory: str) -> int:
     return descriptor
 
 
-def _others_have_it(size: int) -> TooLargeError:
-    return TooLargeError(
+def _others_have_it(size: int) -> OutOfMemoryError:
+    return OutOfMemoryError(
         "other trainings have the memory that the training rows need",
         detail=f"{size} bytes are needed so far.",
         hint="Try again later, or raise [ml] max_training_disk: what has no room in memory then "
         "goes to a file.",
-        sqlstate=OUT_OF_MEMORY,
     )
 
 
-def _too_large(limits: RowLimits, n_rows: int, size: int) -> TooLargeError:
+def _too_large(limits: RowLimits, n_rows: int, size: int) -> OutOfMemoryError:
     setting = "max_training_disk" if limits.disk > limits.memory else "max_training_memory"
     fitting = int(n_rows * limits.most / size) // 1000 * 1000
-    return TooLargeError(
+    return OutOfMemoryError(
         f"the training set is larger than {setting}",
         detail=f"After {n_rows} rows it takes {size} bytes; the limit is {limits.most}. "
         f"About {fitting} rows of these columns would fit.",
         hint=f"Select fewer rows or columns, raise [ml] {setting}, or learn on from part to part "
         "by warm_start.",
-        sqlstate=OUT_OF_MEMORY,
     )

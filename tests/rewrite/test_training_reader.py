@@ -139,6 +139,31 @@ def test_rows_handed_over_part_by_part(
     assert_columns_hold(whole, encoded)
 
 
+def test_a_reader_that_is_closed_writes_nothing() -> None:
+    """Its memory is somebody else's by then."""
+    stream = copy_stream([encode_training((1.5, "a", None, "b"))] * 3)
+    reader = TrainingReader(INPUTS)
+    offset = reader.feed(stream, 0, len(stream) // 2)
+    reader.close()
+    reader.take_back(ColumnParts(0, [np.empty(0)], [1]))
+    with pytest.raises(ValueError, match="shorter"):
+        reader.feed(stream, offset, len(stream))
+
+
+def test_a_wide_array_begins_with_no_more_than_a_part() -> None:
+    """Rows of 800 KB do not reserve room for eighty of them where a part is smaller."""
+    sizes: list[int] = []
+    reader = TrainingReader(
+        [InputColumn(ColumnKind.FLOAT8_ARRAY)],
+        part_size=1 << 20,
+        hand_over=lambda parts: sizes.append(parts.values[0].nbytes),
+    )
+    stream = copy_stream([[float8_array([1.0] * 100_000)]] * 4)
+    reader.feed(stream, 0, len(stream))
+    assert sizes
+    assert max(sizes) <= 1 << 20
+
+
 def test_copy_split_at_every_byte() -> None:
     """A frame is taken only with its last byte."""
     encoded = [encode_training((1.5, "a", None, "b")), encode_training((None, "b", [1, 2], None))]

@@ -206,6 +206,20 @@ def test_no_space(
     spool.close()  # once more does no harm
 
 
+def test_another_failure_is_told_as_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken disk is not a full one."""
+
+    def fail(*_: Any) -> int:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pwrite", fail)
+    spool = Spool(ITEM_SIZES, RowLimits(1 << 20))
+    with pytest.raises(ProxyError, match="Input/output error") as caught:
+        spool.append(10, block(10), [1, 1, WIDTH])
+    assert caught.value.sqlstate == "58030"
+    spool.close()
+
+
 def test_a_disk_that_is_smaller_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is free bounds the rows, too, and is told as that."""
     usage = shutil.disk_usage("/")._replace(free=5000)

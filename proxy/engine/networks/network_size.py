@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from proxy.engine.networks.network_predictor import MOST_LAYERS, MOST_WEIGHTS, packed_size
-from proxy.engine.networks.network_training import MOST_SHARDS
+from proxy.engine.networks.network_training import shard_count
 from proxy.errors import InvalidParameterError, TooLargeError
 
 MOST_TRAINING_BYTES = 1 << 33
@@ -63,12 +63,26 @@ def estimate_weights(sizes: Sequence[int]) -> int:
     return sum((inputs + 1) * outputs for inputs, outputs in pairwise(sizes))
 
 
-def estimate_training_bytes(sizes: Sequence[int], n_samples: int, batch_size: int) -> int:
-    """Return the memory that training takes at most: what grows with rows, weights, a minibatch."""
-    copies = 5 + MOST_SHARDS  # parameters, two of Adam's moments, two to go back to; gradients
-    activations = sizes[0] + 3 * sum(sizes[1:])  # with slopes and masks
-    floats = n_samples * sizes[0] + copies * estimate_weights(sizes) + batch_size * activations
-    return 4 * floats
+def estimate_training_bytes(
+    sizes: Sequence[int], n_samples: int, batch_size: int, *, moments: int = 2, per_unit: int = 3
+) -> int:
+    """Return the memory that training takes: what grows with rows, weights, a minibatch.
+
+    Parameters
+    ----------
+    moments, per_unit : numbers that the optimizer keeps of each weight, and a minibatch of a row in
+        each hidden unit; by default the most
+    """
+    # Itself, the best, the one before and that of the model, once more packed; gradients, two more
+    # for a last minibatch of another size.
+    copies = 6 + moments + 2 * shard_count(batch_size)
+    batches = 2 * batch_size * floats_of_a_row(sizes, per_unit)
+    return 4 * (n_samples * sizes[0] + copies * estimate_weights(sizes) + batches)
+
+
+def floats_of_a_row(sizes: Sequence[int], per_unit: int) -> int:
+    """Return the numbers that a minibatch holds of a row: inputs, hidden units, outputs."""
+    return sizes[0] + per_unit * sum(sizes[1:-1]) + sizes[-1] + 4
 
 
 def check_size(sizes: Sequence[int], n_samples: int, batch_size: int) -> None:

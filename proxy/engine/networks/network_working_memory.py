@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.engine.fit_shape import FitShape
-from proxy.engine.networks.network_size import estimate_weights
-from proxy.engine.networks.network_training import EVALUATION_ROWS, shard_count
+from proxy.engine.networks.network_size import estimate_training_bytes, floats_of_a_row
+from proxy.engine.networks.network_training import EVALUATION_ROWS
 from proxy.engine.networks.neural_network import DEFAULT_HIDDEN_LAYERS, LARGEST_DEFAULT_BATCH
 from proxy.engine.preparation.design import BLOCK_SIZE_BYTES, SMALLEST_BLOCK_ROWS
 
@@ -24,14 +24,11 @@ def neural_network_memory(arguments: Mapping[str, Any], shape: FitShape) -> int:
     n_rows, n_columns = shape.n_rows, shape.n_columns
     sizes = (n_columns, *_hidden(arguments), shape.n_classes if shape.n_classes > 2 else 1)
     batch_size = min(int(arguments["batch_size"] or LARGEST_DEFAULT_BATCH), n_rows)
-    # Itself, the best, the one before and that of the model, once more packed; gradients, two more
-    # for a last minibatch of another size.
-    copies = 6 + MOMENTS[arguments["optimizer"]] + 2 * shard_count(batch_size)
-    n_hidden = sum(sizes[1:-1])
     per_unit = 3 if arguments["dropout"] else 2  # sums, slopes, what is dropped out
-    of_a_row = n_columns + per_unit * n_hidden + sizes[-1] + 4
-    n_buffered = 2 * batch_size
-    per_row = 4 * n_columns + 2 * 8  # the matrix; places, and their order
+    training = estimate_training_bytes(
+        sizes, n_rows, batch_size, moments=MOMENTS[arguments["optimizer"]], per_unit=per_unit
+    )
+    per_row = 2 * 8  # places, and their order
     if not shape.n_classes:
         per_row += 4
     if arguments.get("sample_weight") is not None or arguments.get("class_weight") is not None:
@@ -39,13 +36,13 @@ def neural_network_memory(arguments: Mapping[str, Any], shape: FitShape) -> int:
     n_held = 0
     if arguments["early_stopping"]:
         n_held = round(arguments["validation_fraction"] * n_rows)
-        n_buffered += 2 * min(EVALUATION_ROWS, n_held)
-    scoring = n_held * (2 * 4 * sizes[-1] + 6 * 8)
-    measuring = 0 if shape.n_classes else n_rows * 4 * 8  # the target's mean and spread
+    scoring = 4 * 2 * min(EVALUATION_ROWS, n_held) * floats_of_a_row(sizes, per_unit)
+    scoring += n_held * (2 * 4 * sizes[-1] + 6 * 8)
+    # The target's mean and spread are measured before there is a matrix.
+    measuring = 0 if shape.n_classes else n_rows * (4 * 8 - 4 * n_columns)
     block = max(BLOCK_SIZE_BYTES, 8 * n_columns * SMALLEST_BLOCK_ROWS)
-    fixed = 4 * (copies * estimate_weights(sizes) + n_buffered * of_a_row)
-    fixed += min(block, 8 * n_columns * n_rows)
-    return fixed + max(n_rows * per_row + scoring, measuring)
+    block = min(block, 8 * n_columns * n_rows)
+    return training + max(n_rows * per_row + scoring, measuring) + block
 
 
 def _hidden(arguments: Mapping[str, Any]) -> tuple[int, ...]:

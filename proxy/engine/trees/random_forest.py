@@ -24,10 +24,9 @@ from proxy.engine.trees.tree import LevelTree
 from proxy.engine.trees.tree_growth import Criterion, TreeGrower
 from proxy.engine.trees.tree_memory import kept_bytes, packing_bytes
 from proxy.engine.trees.tree_statistics import ClassCodes, even_weights
-from proxy.errors import TooLargeError
+from proxy.errors import OutOfMemoryError, TooLargeError
 
 LARGEST_FOREST_BYTES = 1 << 32
-OUT_OF_MEMORY = "53200"
 NEVER_LEFT_OUT_WARNING = (
     "some rows were drawn for every tree: oob_score_ leaves them out; raise n_trees"
 )
@@ -145,22 +144,19 @@ class _RandomForest(TreeEnsemble):
         n_nodes = sum(len(tree.is_cut) for tree in trees) * self.n_trees // len(trees)
         kept = kept_bytes(n_nodes, n_values)
         if kept > LARGEST_FOREST_BYTES:
-            raise self._too_large(n_nodes, kept, LARGEST_FOREST_BYTES, "may be kept")
+            raise self._refusal(TooLargeError, n_nodes, kept, LARGEST_FOREST_BYTES)
         needed = kept + packing_bytes(n_nodes, n_values)
         if self.memory_limit is not None and needed > self.memory_limit:
-            what = "max_training_memory allows"
-            raise self._too_large(n_nodes, needed, self.memory_limit, what, OUT_OF_MEMORY)
+            raise self._refusal(OutOfMemoryError, n_nodes, needed, self.memory_limit)
 
-    def _too_large(
-        self, n_nodes: int, size: int, limit: int, what: str, sqlstate: str | None = None
+    def _refusal(
+        self, kind: type[TooLargeError], n_nodes: int, size: int, limit: int
     ) -> TooLargeError:
-        n_fitting = max(int(self.n_trees * limit / size), 0)
-        return TooLargeError(
+        return kind(
             f"a forest of {self.n_trees} such trees would be too large",
-            detail=f"It would have {n_nodes} nodes in {size / 2**20:.0f} MB of memory; {what} "
-            f"{limit / 2**20:.0f} MB. About {n_fitting} trees would fit.",
+            detail=f"It would have {n_nodes} nodes in {size / 2**20:.0f} MB of memory; the limit "
+            f"is {limit / 2**20:.0f} MB. About {int(self.n_trees * limit / size)} trees would fit.",
             hint="Set max_depth or max_leaf_nodes, raise min_samples_leaf, or lower n_trees.",
-            sqlstate=sqlstate,
         )
 
 

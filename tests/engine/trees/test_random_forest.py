@@ -200,7 +200,7 @@ def test_a_forest_too_large_is_refused_after_its_first_tree(
     with pytest.raises(TooLargeError) as caught:
         RandomForestRegressor().fit(X, Y, report=lambda n, _: done.append(n))
     assert caught.value.sqlstate == "54000"
-    assert "may be kept" in str(caught.value.detail)
+    assert "the limit" in str(caught.value.detail)
     assert done == [0]
     RandomForestRegressor(n_trees=3).fit(X, Y)
 
