@@ -66,6 +66,12 @@ $(VENV)/.installed-test $(VENV)/.installed-check $(VENV)/.installed-bench: pypro
 	$(PIP) --editable '.[$(EXTRAS)]'
 	@touch $@ $(VENV)/.installed
 
+# What the tests of node-postgres need, by npm; without it they are skipped.
+$(VENV)/node: tests/clients/node/package.json | $(BIN)/python
+	@rm -rf $@ && mkdir $@ && cp $< $@
+	npm install --prefix $@ --silent --no-package-lock --no-audit --no-fund || { rm -rf $@; exit 1; }
+	@touch $@
+
 $(VENV)/.installed-test: EXTRAS := test
 # mypy reads the tests' libraries too.
 $(VENV)/.installed-check: EXTRAS := test,check

@@ -17,13 +17,14 @@ from pathlib import Path
 
 from benchmarks import machine, report
 from benchmarks.algorithms import ALGORITHM_FIGURES
+from benchmarks.anywhere import anywhere
 from benchmarks.comparison import NotMeasured, Outcome
 from benchmarks.figures import FIGURES as PROXY_FIGURES
 from benchmarks.figures import Figure
 from benchmarks.laboratory import FULL, QUICK, Laboratory, Scale
 from benchmarks.processes import find_pgbouncer
 
-FIGURES = (*PROXY_FIGURES, *ALGORITHM_FIGURES)
+FIGURES = (*PROXY_FIGURES, *anywhere(), *ALGORITHM_FIGURES)
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 

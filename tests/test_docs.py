@@ -125,32 +125,30 @@ def test_examples_are_served(sql: str) -> None:
 
 
 refused = {
-    "`PREDICT` in `WHERE`": "SELECT 1 FROM t WHERE PREDICT(m, a) > 1",
-    "`HAVING`": "SELECT 1 FROM t HAVING PREDICT(m, 1) > 1",
-    "`GROUP BY`": "SELECT PREDICT(m, a) AS p FROM t GROUP BY p",
-    "`ORDER BY` (by its alias or number too)": "SELECT PREDICT(m, a) AS p FROM t ORDER BY 1",
-    "`DISTINCT`": "SELECT DISTINCT PREDICT(m, a) FROM t",
-    "a join condition": "SELECT 1 FROM t JOIN u ON PREDICT(m, a) > 1",
-    "`PREDICT` in an expression": "SELECT PREDICT(m, a) + 1 FROM t",
-    "an aggregate": "SELECT avg(PREDICT(m, a)) FROM t",
-    "a window function": "SELECT rank() OVER (ORDER BY PREDICT(m, a)) FROM t",
-    "another `PREDICT`": "SELECT PREDICT(m, PREDICT(m, a)) FROM t",
-    "`PREDICT` in a subquery": "SELECT * FROM (SELECT PREDICT(m, a) FROM t) AS s",
-    "a `WITH` query": "WITH s AS (SELECT PREDICT(m, a) FROM t) SELECT * FROM s",
-    "`UNION`": "SELECT PREDICT(m, a) FROM t UNION SELECT 1",
-    "`VALUES`": "VALUES (PREDICT(m, 1))",
-    "`SELECT INTO`": "SELECT PREDICT(m, a) INTO u FROM t",
-    "`PREDICT` in `INSERT`": "INSERT INTO u SELECT PREDICT(m, a) FROM t",
-    "`UPDATE`": "UPDATE t SET a = PREDICT(m, a)",
-    "`DELETE`": "DELETE FROM t WHERE PREDICT(m, a) > 1",
-    "`MERGE`": "MERGE INTO t USING u ON PREDICT(m, a) > 1 WHEN MATCHED THEN DELETE",
-    "`CREATE TABLE AS`": "CREATE TABLE u AS SELECT PREDICT(m, a) FROM t",
-    "`CREATE VIEW`": "CREATE VIEW v AS SELECT PREDICT(m, a) FROM t",
-    "a function's body": "CREATE FUNCTION f() RETURNS float8 RETURN PREDICT(m, 1)",
-    "`PREDICT` in `EXPLAIN`": "EXPLAIN SELECT PREDICT(m, a) FROM t",
-    "`PREPARE`": "PREPARE s AS SELECT PREDICT(m, a) FROM t",
-    "`DECLARE CURSOR`": "DECLARE c CURSOR FOR SELECT PREDICT(m, a) FROM t",
-    "`COPY`": "COPY (SELECT PREDICT(m, a) FROM t) TO STDOUT",
+    "`PREDICT` in `CREATE INDEX`": "CREATE INDEX ON t (PREDICT(m, a))",
+    "`CHECK`": "CREATE TABLE t (a float8 CHECK (PREDICT(m, a) > 1))",
+    "`DEFAULT`": "CREATE TABLE t (a float8 DEFAULT PREDICT(m, 1))",
+    "a generated column": (
+        "CREATE TABLE t (a float8, b float8 GENERATED ALWAYS AS (PREDICT(m, a)) STORED)"
+    ),
+    "`ALTER TABLE`": "ALTER TABLE t ALTER a TYPE float8 USING PREDICT(m, a)",
+    "`CREATE DOMAIN`": "CREATE DOMAIN d AS float8 CHECK (PREDICT(m, value) > 1)",
+    "`CREATE STATISTICS`": "CREATE STATISTICS s ON (PREDICT(m, a)) FROM t",
+    "`PREDICT` in `CREATE POLICY`": "CREATE POLICY p ON t USING (PREDICT(m, a) > 1)",
+    "`CREATE RULE`": (
+        "CREATE RULE r AS ON UPDATE TO t WHERE PREDICT(m, new.a) > 1 DO INSTEAD NOTHING"
+    ),
+    "the condition of `CREATE TRIGGER`": (
+        "CREATE TRIGGER r BEFORE UPDATE ON t FOR EACH ROW WHEN (PREDICT(m, new.a) > 1)"
+        " EXECUTE FUNCTION f()"
+    ),
+    "a function's body that is SQL": "CREATE FUNCTION f() RETURNS float8 RETURN PREDICT(m, 1)",
+    "`BEGIN ATOMIC`": ("CREATE FUNCTION f() RETURNS float8 BEGIN ATOMIC SELECT PREDICT(m, 1); END"),
+    "`CALL`": "CALL f(PREDICT(m, 1))",
+    "an argument of `EXECUTE`": "EXECUTE s (PREDICT(m, 1))",
+    "`PREDICT` with `OVER`": "SELECT PREDICT(m, a) OVER () FROM t",
+    "`FILTER`": "SELECT PREDICT(m, a) FILTER (WHERE a > 1) FROM t",
+    "`ORDER BY` or `VARIADIC`": "SELECT PREDICT(m, VARIADIC a) FROM t",
     "`PREDICT` in the query of `CREATE MODEL`": (
         "CREATE MODEL n USING linear_regression AS SELECT a, PREDICT(m, a) AS target FROM t"
     ),

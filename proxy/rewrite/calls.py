@@ -11,8 +11,10 @@ first argument (`$1`, a number, an expression) it is somebody's own function.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from pglast.keywords import RESERVED_KEYWORDS
 
@@ -43,6 +45,24 @@ class ArgumentKind(StrEnum):
     NAMED = "named"  # label => expression
 
 
+# Of pg_catalog; an argument with a call of one is computed for a group, not for a row.
+# fmt: off
+_AGGREGATES = frozenset({
+    "any_value", "array_agg", "avg", "bit_and", "bit_or", "bit_xor", "bool_and", "bool_or",
+    "corr", "count", "covar_pop", "covar_samp", "cume_dist", "dense_rank", "every", "json_agg",
+    "json_object_agg", "jsonb_agg", "jsonb_object_agg", "max", "min", "mode", "percent_rank",
+    "percentile_cont", "percentile_disc", "range_agg", "range_intersect_agg", "rank",
+    "regr_avgx", "regr_avgy", "regr_count", "regr_intercept", "regr_r2", "regr_slope",
+    "regr_sxx", "regr_sxy", "regr_syy", "stddev", "stddev_pop", "stddev_samp", "string_agg",
+    "sum", "var_pop", "var_samp", "variance", "xmlagg"
+})
+# fmt: on
+# Of pg_catalog; a function of somebody's own may be volatile without our knowing.
+_VOLATILE = frozenset(
+    {"random", "random_normal", "setseed", "nextval", "setval", "lastval", "currval"}
+    | {"clock_timestamp", "timeofday", "gen_random_uuid", "uuidv4", "uuidv7", "pg_sleep"}
+)
+
 _NAMES = frozenset(function.value for function in Function)
 
 
@@ -63,6 +83,9 @@ class Argument:
     string: str | None = None
     has_parameter: bool = False  # a $1 in it must not vanish from the statement
     is_call: bool = False  # parentheses in it: perhaps volatile, never computed once for two
+    is_over_rows: bool = False  # an aggregate or window function in it: no subquery can hold it
+    is_volatile: bool = False  # a function in it that is known to be
+    has_column: bool = True  # perhaps; where not, a subquery of it would be computed once
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +223,46 @@ def _classified(sql: str, tokens: tuple[Token, ...], label: str) -> Argument:
             kind, name = ArgumentKind.COLUMN, name_of(sql, tokens[-1])
     is_string = len(tokens) == 1 and tokens[0].kind in STRING_KINDS
     string = string_of(sql, tokens[0]) if is_string else None
-    return Argument(kind, start, end, text, name, qualifier, string, has_parameter, is_call)
+    is_volatile = any(
+        sql[after.start] == "(" and sql[token.start : token.end].lower() in _VOLATILE
+        for token, after in pairwise(tokens)
+    )
+    return Argument(
+        kind,
+        start,
+        end,
+        text,
+        name,
+        qualifier,
+        string,
+        has_parameter,
+        is_call,
+        is_over_rows(sql, tokens),
+        is_volatile,
+        _has_column(sql, tokens),
+    )
+
+
+def is_over_rows(sql: str, tokens: Sequence[Token]) -> bool:
+    """Tell whether an aggregate or a window function stands in an expression."""
+    return any(
+        (sql[after.start] == "(" and sql[token.start : token.end].lower() in _AGGREGATES)
+        or (sql[token.start] == ")" and sql[after.start : after.end].lower() == "over")
+        for token, after in pairwise(tokens)
+    )
+
+
+def _has_column(sql: str, tokens: tuple[Token, ...]) -> bool:
+    """Tell whether a name stands in an expression that is neither a function's nor a type's."""
+    for index, token in enumerate(tokens):
+        if token.kind not in NAME_KINDS or _is_keyword(sql, token):
+            continue
+        before = sql[tokens[index - 1].start : tokens[index - 1].end].lower() if index else ""
+        after = tokens[index + 1] if index + 1 < len(tokens) else None
+        is_function = after is not None and (sql[after.start] == "(" or after.kind in STRING_KINDS)
+        if not is_function and before not in ("::", "as"):
+            return True
+    return False
 
 
 def _is_path(sql: str, tokens: tuple[Token, ...]) -> bool:

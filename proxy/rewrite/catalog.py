@@ -5,8 +5,11 @@ Owns the questions and the form of the answers; `registry` gives them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
+
+from proxy.rewrite.statements import ModelReference
 
 FeatureKind = Literal["number", "boolean", "category", "time", "array"]
 PredictKind = Literal["value", "probability", "label"]
@@ -43,6 +46,26 @@ class ModelSignature:
     task: str
 
 
+class ScoreExpression(Protocol):
+    """An SQL expression with places for a model's inputs.
+
+    Attributes
+    ----------
+    parts : text, or the place of a feature whose input stands there
+    uses : how often each feature's input stands in it
+    has_subquery : inputs stand in a subquery of it
+    """
+
+    @property
+    def parts(self) -> tuple[str | int, ...]: ...  # noqa: D102
+
+    @property
+    def uses(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    @property
+    def has_subquery(self) -> bool: ...  # noqa: D102
+
+
 class ModelCatalog(Protocol):
     """Where models are looked up."""
 
@@ -54,4 +77,33 @@ class ModelCatalog(Protocol):
         UnknownModelError
             There is none of that name or version.
         """
+        ...
+
+    def score_expression(
+        self,
+        model: ModelReference,
+        given: Sequence[bool],
+        output: Literal["value", "probability", "label"],
+        class_index: int | None,
+        type_sql: str,
+    ) -> ScoreExpression | None:
+        """Return the model as an SQL expression; None where it is too large for one.
+
+        Parameters
+        ----------
+        given : which features have an input; the others are imputed
+        output, class_index : what the expression is worth, as in `plan.ScoreColumn`
+        type_sql : its type
+        """
+        ...
+
+    def threshold_expression(
+        self,
+        model: ModelReference,
+        given: Sequence[bool],
+        class_index: int | None,
+        operator: str,
+        bound: float,
+    ) -> ScoreExpression | None:
+        """Return `probability operator bound` as an SQL condition without the probability."""
         ...

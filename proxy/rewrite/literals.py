@@ -21,6 +21,7 @@ _ESCAPE = re.compile(
     r"\\(?:([0-7]{1,3})|x([0-9a-fA-F]{1,2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL
 )
 _UNICODE_ESCAPE = re.compile(r"\\(?:\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4})|(\\))|\\")
+_ESCAPES = re.compile(r"\\.|''", re.DOTALL)
 _LETTERS = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 
 NAME_KINDS = frozenset(
@@ -63,6 +64,24 @@ def name_of(sql: str, token: Token) -> str:
     if not body:
         raise ModelSyntaxError("zero-length delimited identifier", position=token.start + 1)
     return body
+
+
+def without_backslashes(sql: str, tokens: tuple[Token, ...]) -> str:
+    """Return a text of the same length and places whose plain strings escape nothing.
+
+    For PostgreSQL's parser, which does not know that standard_conforming_strings is off.
+    """
+    parts, position = [], 0
+    for token in tokens:
+        if token.kind is TokenKind.ESCAPE_STRING and sql[token.start] == "'":
+            body = sql[token.start + 1 : token.end - 1]
+            parts += [sql[position : token.start], "'", _ESCAPES.sub(_filled, body), "'"]
+            position = token.end
+    return "".join([*parts, sql[position:]])
+
+
+def _filled(found: re.Match[str]) -> str:
+    return "x" * len(found.group().encode()) if found.group().isascii() else "x" + found.group()[1:]
 
 
 def string_of(sql: str, token: Token) -> str:

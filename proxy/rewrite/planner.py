@@ -1,48 +1,60 @@
 """A statement's text to its plan.
 
-Owns the two steps of planning. `analyse` needs the text alone and says whether it is ours; `plan`
-needs the catalog (and what the stars stand for) and writes the upstream's text. Leaves the rules to
-their modules: `calls`, `placement`, `binding`, `inputs`.
+Owns the steps of planning. `analyse` needs the text alone and says whether it is ours; `plan`
+needs the catalog (and what the stars stand for, which `probes` ask) and writes the upstream's text.
+Leaves the parts to their modules: `calls`, `sites`, `binding`, `inputs`, and where a call is
+computed to `rules`.
 
-The client's text is edited at token offsets, never generated from a tree; the result is parsed
-again, and must be the client's query in everything but the columns put in.
+The client's text is edited at token offsets, never generated from a tree; that the edits are where
+PostgreSQL's own grammar has the calls is `verification`'s to make sure.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from itertools import pairwise
 
 from proxy.errors import (
     DatatypeMismatchError,
-    ModelSyntaxError,
     TooLargeError,
     UnknownModelError,
     UnsupportedError,
 )
-from proxy.rewrite.binding import IDENTITY_LABEL, Binding, bind, star_key
-from proxy.rewrite.calls import Argument, ArgumentKind, Call, Function, find_calls, grammatical
-from proxy.rewrite.catalog import FeatureSignature, ModelCatalog, ModelSignature
-from proxy.rewrite.edits import Edit, EditedText, Piece, edited
-from proxy.rewrite.inputs import cast_around
+from proxy.rewrite.binding import bind, star_key
+from proxy.rewrite.bodies import refuse_bodies
+from proxy.rewrite.calls import ArgumentKind, Call, Function, find_calls, grammatical
+from proxy.rewrite.catalog import ModelCatalog, ModelSignature
+from proxy.rewrite.edits import Edit, Piece, edited
+from proxy.rewrite.gathering import Gathering
 from proxy.rewrite.lexer import Token, TokenKind, tokenize
-from proxy.rewrite.literals import quote_identifier
+from proxy.rewrite.literals import quote_identifier, without_backslashes
 from proxy.rewrite.parser import begins_as_ours, parse_statement
-from proxy.rewrite.placement import Placement, PredictTarget, place, real_calls
 from proxy.rewrite.plan import (
-    MARK,
+    CallPlan,
     Command,
-    HiddenColumn,
     Output,
     Passthrough,
     Plan,
     PredictQuery,
     Probe,
-    ScoreColumn,
     Splice,
+    StageStep,
+    Star,
+    StarKey,
+    Strategy,
 )
-from proxy.rewrite.tree import Node, parse_tree, shape
+from proxy.rewrite.ranking import find_ranking
+from proxy.rewrite.references import is_star, referenced_targets
+from proxy.rewrite.rules import RULES, STORED_RULES
+from proxy.rewrite.rules.draft import LIST_END, BoundCall, Draft
+from proxy.rewrite.rules.push_down import value_pieces
+from proxy.rewrite.rules.stage import lookup_pieces
+from proxy.rewrite.sites import Site, Sites, find_sites, is_plain_list, returned_targets
+from proxy.rewrite.sources import Sources
+from proxy.rewrite.subqueries import missing_aliases
+from proxy.rewrite.tree import decode, parse_json
+from proxy.rewrite.verification import verify_arguments, verify_places
 
 INSPECTED_MAX = 1 << 20
 """Characters; longer text is looked into only if it begins as ours."""
@@ -54,7 +66,7 @@ _FUNCTIONS = frozenset(Function)
 # PostgreSQL's parser ends at a NUL and knows no lone surrogate: neither could be checked.
 _NO_TEXT = re.compile("[\0\ud800-\udfff]")
 _FLOAT8 = "pg_catalog.float8"
-_NO_COLUMNS: Mapping[str, tuple[str, ...]] = {}
+_NO_COLUMNS: Mapping[StarKey, tuple[str, ...]] = {}
 
 
 def analyse(sql: str, *, standard_conforming_strings: bool = True) -> Plan:
@@ -78,7 +90,8 @@ def analyse(sql: str, *, standard_conforming_strings: bool = True) -> Plan:
     statement = parse_statement(sql, tokens)
     if statement:
         return Command(statement)
-    return _analyse_calls(sql, tokens)
+    readable = sql if standard_conforming_strings else without_backslashes(sql, tokens)
+    return _analyse_calls(sql, readable, tokens)
 
 
 def _is_worth_reading(sql: str) -> bool:
@@ -93,22 +106,25 @@ def _is_worth_reading(sql: str) -> bool:
     return begins_as_ours(beginning, tokenize(beginning))
 
 
-def _analyse_calls(sql: str, tokens: tuple[Token, ...]) -> Plan:
+def _analyse_calls(sql: str, readable: str, tokens: tuple[Token, ...]) -> Plan:
+    """Find the calls; `readable` is the text as PostgreSQL's parser reads it by itself."""
     if _count_openings(sql, tokens) > CALLS_MAX:
         raise TooLargeError(f"more than {CALLS_MAX} calls of PREDICT in one statement")
+    refuse_bodies(sql, tokens)
     calls = find_calls(sql, tokens)
     if not calls:
         return Passthrough()
     if sql.count("/*") > COMMENTS_MAX:
         # PostgreSQL's scanner takes time that grows with the square of their depth.
         raise TooLargeError(f"more than {COMMENTS_MAX} comments beside PREDICT in one statement")
-    tree = parse_tree(grammatical(sql, calls))
-    places = real_calls(sql, tree, calls)
-    if not places:
+    tree = parse_json(grammatical(readable, calls))
+    sites = find_sites(sql, tokens, decode(tree), calls)
+    if sites is None:
         return Passthrough()
-    real = tuple(call for index, call in enumerate(calls) if index in places)
-    kept = dict(enumerate(places[index] for index in sorted(places)))
-    return _query(sql, place(sql, tokens, tree, real, kept))
+    query = _query(sql, tokens, sites)
+    verify_arguments(sites, readable)
+    verify_places(query, readable, tree)
+    return query
 
 
 def _count_openings(sql: str, tokens: tuple[Token, ...]) -> int:
@@ -120,85 +136,200 @@ def _count_openings(sql: str, tokens: tuple[Token, ...]) -> int:
     )
 
 
-def _query(sql: str, placement: Placement) -> PredictQuery:
-    stars = {
-        star_key(argument): argument
-        for target in placement.targets
-        for argument in target.call.arguments
-        if argument.kind is ArgumentKind.STAR
-    }
-    probes = tuple(Probe(key, _probe(sql, placement, star)) for key, star in stars.items())
-    own = {target.index for target in placement.targets}
+def _query(sql: str, tokens: tuple[Token, ...], sites: Sites) -> PredictQuery:
+    spliced = _spliced(sql, sites)
+    list_end = visible_count = None
+    ranking = find_ranking(sql, tokens, sites)
+    if (spliced or ranking) and sites.outermost is not None:
+        clause = "list" if sites.kind == "SelectStmt" else "returning"
+        list_end = tokens[sites.outermost.clauses[clause][1] - 1].end
+        targets = returned_targets(sites)
+        visible_count = None if any(is_star(target) for target in targets) else len(targets)
     return PredictQuery(
-        sql,
-        placement.targets,
-        tuple(target.call.model for target in placement.targets),
-        probes,
-        placement.list_end,
-        placement.visible_count,
-        _rest(placement.select),
-        tuple(
-            None if index in own else shape(target)
-            for index, target in enumerate(placement.select["targetList"])
-        ),
+        sql=sql,
+        kind=sites.kind,
+        explained=None if sites.explain is None else sites.explain.get("format", "text"),
+        explained_from=_behind_explain(sql, tokens),
+        sites=sites.sites,
+        alias_uses=sites.alias_uses,
+        spliced=spliced,
+        models=tuple(site.call.model for site in sites.sites),
+        stars=tuple({star.key: star for star in _stars(sites)}.values()),
+        ranking=ranking,
+        list_end=list_end,
+        visible_count=visible_count,
+        insertions=tuple(missing_aliases(sql, tokens, sites.blocks)),
+        bare_names=sites.bare_names,
+        blocks=sites.blocks,
+        is_stored=sites.is_stored,
+        planned_at=sites.planned_at,
+        is_only_explained=sites.is_only_explained,
+        tokens=tokens,
     )
 
 
-def _rest(select: Node) -> tuple[object, ...]:
-    return shape({key: value for key, value in select.items() if key != "targetList"})
+def _behind_explain(sql: str, tokens: tuple[Token, ...]) -> int:
+    """Return the offset of what an EXPLAIN explains."""
+    words = [sql[token.start : token.end].lower() for token in tokens]
+    index = 1
+    if words[1:2] == ["("] and words[2:3] not in (["select"], ["with"], ["values"], ["("]):
+        depth = 0
+        for index in range(1, len(words)):
+            depth += (words[index] == "(") - (words[index] == ")")
+            if depth == 0:
+                break
+        index += 1
+    while words[index : index + 1] in (["analyze"], ["analyse"], ["verbose"]):
+        index += 1
+    return tokens[index].start if index < len(tokens) else len(sql)
 
 
-def _probe(sql: str, placement: Placement, star: Argument) -> EditedText:
-    """Write the statement whose description tells what a star stands for."""
-    edits = [
-        Edit(target.start, target.end, (Piece("NULL", target.start),))
-        for target in placement.targets
-    ]
-    # An argument with a $1 stays, for a parameter that nothing uses has no type.
-    kept = "".join(
-        f", ({argument.text}\n)"
-        for target in placement.targets
-        for argument in target.call.arguments
-        if argument.has_parameter
+def _explained_sql(query: PredictQuery, draft: Draft) -> str | None:
+    """Return the SELECT of an EXPLAIN ANALYZE, to be run for its scores."""
+    changes = any(block.kind in ("insert", "update", "delete", "merge") for block in query.blocks)
+    is_run = query.explained is not None and not query.is_only_explained
+    if not is_run or query.kind != "SelectStmt" or changes or query.visible_count is None:
+        return None
+    if not draft.all_scores():
+        return None
+    pieces = draft.render(query.explained_from, len(query.sql))
+    return "".join(piece.text for piece in pieces)
+
+
+def _spliced(sql: str, sites: Sites) -> frozenset[int]:
+    """Return the calls whose values only the client needs."""
+    if not is_plain_list(sites):
+        return frozenset()
+    meant: frozenset[int] | None = frozenset()
+    if sites.kind == "SelectStmt":
+        meant = referenced_targets(sql, sites.select)
+    if meant is None or any(site.clause == "group by" for site in sites.sites):
+        return frozenset()
+    return frozenset(
+        number
+        for number, site in enumerate(sites.sites)
+        if site.item
+        and site.is_whole
+        and not site.is_argument
+        and site.item.is_outermost
+        and site.item.index not in meant
     )
-    addition = f'{kept}, NULL AS "{MARK}", {star.text}'
-    edits.append(Edit(placement.list_end, placement.list_end, (Piece(addition, star.start),)))
-    # A column of the star may have an alias's name, which ORDER BY would then find ambiguous.
-    edits.append(Edit(*placement.order_by, ()))
-    return edited(sql, edits)
+
+
+def _stars(sites: Sites) -> Iterator[Star]:
+    places = {id(block): index for index, block in enumerate(sites.blocks)}
+    for site in sites.sites:
+        for argument in site.call.arguments:
+            if argument.kind is ArgumentKind.STAR:
+                if site.block is None:
+                    raise UnsupportedError(
+                        "there is nothing that the star could stand for",
+                        position=argument.start + 1,
+                    )
+                key = places[id(site.block)], star_key(argument)
+                yield Star(key, site.block, argument.text, argument.start)
+    for use in sites.alias_uses:
+        yield Star((places[id(use.block)], "*"), use.block, "*", use.start)
+
+
+def may_stage(query: PredictQuery, catalog: ModelCatalog) -> bool:
+    """Tell whether a call may have to be scored before the statement runs; a wrong "no" is rare."""
+    used = {use.site for use in query.alias_uses}
+    return not query.is_kept and any(
+        _is_large(site, catalog)
+        for number, site in enumerate(query.sites)
+        if number not in query.spliced or number in used
+    )
+
+
+def _is_large(site: Site, catalog: ModelCatalog) -> bool:
+    signature = _resolve(catalog, site.call)
+    output = _output(site.call, signature)
+    every = [True] * len(signature.features)
+    index = 0 if output == "probability" else None
+    type_sql = _type_sql(output, signature)
+    return catalog.score_expression(site.call.model, every, output, index, type_sql) is None
+
+
+def probes(query: PredictQuery, catalog: ModelCatalog) -> list[Probe]:
+    """Write what the upstream must be asked before `plan`: statements to describe."""
+    stars = [*query.stars, *_scopes(query, catalog)]
+    if not stars:
+        return []
+    draft = Draft(query, catalog)
+    for site in query.sites:
+        signature = _resolve(catalog, site.call)
+        type_sql = _type_sql(_output(site.call, signature), signature)
+        null = Piece(f"NULL::{type_sql}", site.call.start)
+        draft.replace(site.call.start, site.call.end, (null,))
+    sources = Sources(query.sql, query.tokens, draft.render)
+    return [Probe(star.key, edited("", [_whole(sources, star)])) for star in stars]
+
+
+def _scopes(query: PredictQuery, catalog: ModelCatalog) -> Iterator[Star]:
+    """Yield the blocks of which it must be known whether they refer to the blocks around them."""
+    known = {star.key for star in query.stars}
+    for site in query.sites:
+        block = site.block
+        if block is None or block.parent is None or "from" not in block.clauses:
+            continue
+        key = query.blocks.index(block), "*"
+        if block.parent_clause not in ("from", "query") and key not in known:
+            known.add(key)
+            if _is_large(site, catalog):
+                yield Star(key, block, "*", site.call.start)
+
+
+def _whole(sources: Sources, star: Star) -> Edit:
+    return Edit(0, 0, tuple(sources.star(star.block, star.text, star.position)))
 
 
 def plan(
     query: PredictQuery,
     catalog: ModelCatalog,
-    star_columns: Mapping[str, tuple[str, ...]] = _NO_COLUMNS,
+    star_columns: Mapping[StarKey, tuple[str, ...]] = _NO_COLUMNS,
     *,
     text_as_utf8: bool = False,
+    n_parameters: int = 0,
 ) -> Splice:
     """Bind a query's calls to models and write what the upstream is asked.
 
     Parameters
     ----------
-    star_columns : for each of `query.probes`, its `star` -> the names of the star's columns
+    star_columns : for each of `query.stars`, by its key, the names of the star's columns
     text_as_utf8 : ask for categories as bytes of UTF-8, whatever the client's encoding
+    n_parameters : of the client's
 
     Raises
     ------
     UnknownModelError
         A model or version does not exist.
+    UnsupportedError
+        A call stands where its model cannot be computed.
     ProxyError
         The arguments do not fit the model: see `binding.bind`.
     """
-    hidden = _HiddenColumns(text_as_utf8=text_as_utf8)
-    scores = []
-    edits = []
+    draft = Draft(query, catalog, text_as_utf8=text_as_utf8, n_parameters=n_parameters)
+    names = _names_by_block(query, star_columns)
+    calls: dict[int, CallPlan] = {}
     missing: dict[str, dict[str, None]] = {}
-    for number, target in enumerate(query.targets):
-        signature = _resolve(catalog, target.call)
-        binding = bind(target.call, signature, star_columns)
-        score = _score(number, target, signature, binding, hidden)
-        scores.append(score)
-        edits.append(_placeholder(target, score))
+    for number in _inner_first(query):
+        site = query.sites[number]
+        signature = _resolve(catalog, site.call)
+        binding = bind(site.call, signature, names.get(id(site.block), {}))
+        output = _output(site.call, signature)
+        call = BoundCall(
+            number,
+            site,
+            signature,
+            binding,
+            output,
+            _type_sql(output, signature),
+            binding.class_index if output == "probability" else None,
+        )
+        strategy = _placed(call, draft)
+        calls[number] = CallPlan(strategy, signature, call.type_sql)
+        _replace_uses(call, draft, names)
         absent = {
             feature.name: None
             for feature, given in zip(signature.features, binding.inputs, strict=True)
@@ -206,49 +337,93 @@ def plan(
         }
         if absent:
             missing.setdefault(signature.name, {}).update(absent)
-    edits.append(Edit(query.list_end, query.list_end, tuple(hidden.pieces)))
-    text = edited(query.sql, edits)
-    splice = Splice(
-        text.text,
-        tuple(scores),
-        tuple(hidden.columns),
-        query.visible_count,
-        _notices(missing),
-        tuple(edits),
-        text,
+    if query.list_end is not None and draft.hidden_pieces:
+        draft.insert(query.list_end, LIST_END, tuple(draft.hidden_pieces))
+    edits = tuple(draft.edits())
+    whole = edited(query.sql, edits)
+    return Splice(
+        sql=whole.text,
+        calls=tuple(calls[number] for number in range(len(query.sites))),
+        scores=draft.all_scores(),
+        hidden=tuple(draft.hidden),
+        visible_count=query.visible_count,
+        notices=(*_imputed(missing), *_frozen(query, calls)),
+        edits=edits,
+        edited=whole,
+        planned_at=query.planned_at,
+        stages=_stages(query, draft, names, text_as_utf8=text_as_utf8),
+        is_only_explained=query.is_only_explained,
+        ranking=draft.ranking,
+        explained=query.explained,
+        explained_sql=_explained_sql(query, draft),
     )
-    _verify(query, splice)
-    return splice
 
 
-class _HiddenColumns:
-    """The inputs asked for so far; equal ones are asked for once."""
+def _stages(
+    query: PredictQuery,
+    draft: Draft,
+    names: Mapping[int, Mapping[str, tuple[str, ...]]],
+    *,
+    text_as_utf8: bool,
+) -> tuple[StageStep, ...]:
+    """Return what is to be scored before the statement runs."""
+    if not draft.stage_calls:
+        return ()
+    columns = {block: stars["*"] for block, stars in names.items() if "*" in stars}
+    return Gathering(query, draft, columns).steps(text_as_utf8=text_as_utf8)
 
-    __slots__ = ("_known", "_text_as_utf8", "columns", "pieces")
 
-    def __init__(self, *, text_as_utf8: bool) -> None:
-        self._text_as_utf8 = text_as_utf8
-        self._known: dict[tuple[str, str, str, int], int] = {}
-        self.columns: list[HiddenColumn] = []
-        self.pieces: list[Piece] = []
+def _names_by_block(
+    query: PredictQuery, star_columns: Mapping[StarKey, tuple[str, ...]]
+) -> dict[int, dict[str, tuple[str, ...]]]:
+    """Return the columns of the stars of each block, by the block's identity."""
+    names: dict[int, dict[str, tuple[str, ...]]] = {}
+    for (index, star), columns in star_columns.items():
+        names.setdefault(id(query.blocks[index]), {})[star] = columns
+    return names
 
-    def index_of(self, feature: FeatureSignature, text: str, argument: Argument) -> int:
-        before, after = cast_around(feature, text_as_utf8=self._text_as_utf8)
-        key = (before, text, after, feature.width)
-        if key in self._known and not argument.is_call:
-            return self._known[key]
-        index = len(self.columns)
-        # Named, for PostgreSQL would name it after its argument, and ORDER BY could mean it.
-        name = f"pgseer.in.{index}"
-        verbatim = argument.kind is not ArgumentKind.STAR
-        self.columns.append(HiddenColumn(name, feature.kind, feature.width))
-        self.pieces += (
-            Piece(f", {before}", argument.start),
-            Piece(text, argument.start, verbatim=verbatim),
-            Piece(f"{after} AS {quote_identifier(name)}", argument.start),
-        )
-        self._known[key] = index
-        return index
+
+def _inner_first(query: PredictQuery) -> list[int]:
+    """Return the calls in an order in which each comes after those that its text needs."""
+    spans = [(site.call.start, site.call.end) for site in query.sites]
+    used = {use.site for use in query.alias_uses}
+    order: list[int] = []
+    for number in sorted(range(len(spans)), key=lambda number: number not in used):
+        start, end = spans[number]
+        inner = [i for i, span in enumerate(spans) if start < span[0] and span[1] <= end]
+        order += [i for i in (*reversed(inner), number) if i not in order]
+    return order
+
+
+def _placed(call: BoundCall, draft: Draft) -> Strategy:
+    rules = STORED_RULES if draft.query.is_kept else RULES
+    for strategy, rule in rules:
+        if rule(call, draft):
+            return strategy
+    name = call.site.call.function.upper()
+    raise UnsupportedError(
+        f'{name} of model "{call.signature.name}" is not supported in a statement that is kept',
+        detail="The model is too large for an SQL expression, and its scores are not kept.",
+        hint="Keep a query of the model's inputs, and call it on that.",
+        position=call.site.call.position,
+    )
+
+
+def _replace_uses(
+    call: BoundCall, draft: Draft, names: Mapping[int, Mapping[str, tuple[str, ...]]]
+) -> None:
+    """Let the call stand for its alias beside it, unless a real column has that name."""
+    for use in draft.query.alias_uses:
+        if use.site != call.number:
+            continue
+        assert call.site.item is not None
+        if call.site.item.name in names[id(use.block)]["*"]:
+            continue
+        pieces = value_pieces(call, draft) or lookup_pieces(call, draft)
+        if use.is_alone:
+            name = quote_identifier(call.site.item.name)
+            pieces = [*pieces, Piece(f" AS {name}", use.start)]
+        draft.replace(use.start, use.end, tuple(pieces))
 
 
 def _resolve(catalog: ModelCatalog, call: Call) -> ModelSignature:
@@ -259,26 +434,8 @@ def _resolve(catalog: ModelCatalog, call: Call) -> ModelSignature:
         raise
 
 
-def _score(
-    number: int,
-    target: PredictTarget,
-    signature: ModelSignature,
-    binding: Binding,
-    hidden: _HiddenColumns,
-) -> ScoreColumn:
-    output = _output(target.call, signature)
-    return ScoreColumn(
-        marker=f"pgseer.{number}",
-        name=target.name,
-        signature=signature,
-        output=output,
-        type_sql=signature.target_type_sql if output == "label" else _FLOAT8,
-        class_index=binding.class_index if output == "probability" else None,
-        inputs=tuple(
-            hidden.index_of(feature, given.text, given.argument) if given else None
-            for feature, given in zip(signature.features, binding.inputs, strict=True)
-        ),
-    )
+def _type_sql(output: Output, signature: ModelSignature) -> str:
+    return signature.target_type_sql if output == "label" else _FLOAT8
 
 
 def _output(call: Call, signature: ModelSignature) -> Output:
@@ -297,26 +454,7 @@ def _output(call: Call, signature: ModelSignature) -> Output:
     return "probability" if probability else "label"
 
 
-def _placeholder(target: PredictTarget, score: ScoreColumn) -> Edit:
-    """Write the typed NULL that stands for a score."""
-    value = f"NULL::{score.type_sql}"
-    # What names the row is not asked for, but its $1 must not vanish: the client binds it.
-    kept = [
-        f"({argument.text}\n)::pg_catalog.text IS NULL"
-        for argument in target.call.arguments
-        if argument.has_parameter and _is_identity(argument)
-    ]
-    if kept:
-        value = f"CASE WHEN {' OR '.join(kept)} THEN {value} END"
-    text = f"{value} AS {quote_identifier(score.marker)}"
-    return Edit(target.start, target.end, (Piece(text, target.start),))
-
-
-def _is_identity(argument: Argument) -> bool:
-    return argument.kind is ArgumentKind.NAMED and argument.name == IDENTITY_LABEL
-
-
-def _notices(missing: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
+def _imputed(missing: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
     """Name what is imputed, in one notice for the statement."""
     if not missing:
         return ()
@@ -324,21 +462,9 @@ def _notices(missing: Mapping[str, Mapping[str, None]]) -> tuple[str, ...]:
     return (f"not given and imputed as in training: {'; '.join(parts)}",)
 
 
-def _verify(query: PredictQuery, splice: Splice) -> None:
-    """Make sure that the edited text is the client's query with columns put in, and no more."""
-    try:
-        tree = parse_tree(splice.sql)
-    except ModelSyntaxError as error:
-        error.position = error.position and splice.original_position(error.position)
-        raise
-    select = tree["stmts"][0]["stmt"].get("SelectStmt", {}) if len(tree["stmts"]) == 1 else {}
-    targets = select.get("targetList", [])
-    same = len(targets) == len(query.others) + len(splice.hidden) and _rest(select) == query.rest
-    if not same or any(
-        expected is not None and shape(target) != expected
-        for target, expected in zip(targets, query.others, strict=False)
-    ):
-        raise UnsupportedError(
-            "PREDICT is not supported in a query of this form yet",
-            position=query.targets[0].call.position,
-        )
+def _frozen(query: PredictQuery, calls: Mapping[int, CallPlan]) -> tuple[str, ...]:
+    """Say of a view that it keeps the models as they are."""
+    if not query.is_stored:
+        return ()
+    models = {f'"{call.signature.name}:{call.signature.version}"': None for call in calls.values()}
+    return (f"the view keeps {', '.join(models)} as it is now, whatever version comes later",)

@@ -30,12 +30,28 @@ def parse_tree(sql: str) -> Node:
     ModelSyntaxError
         PostgreSQL's grammar refuses it; `position` counts characters.
     """
+    return decode(parse_json(sql))
+
+
+def parse_json(sql: str) -> str:
+    """Return the tree of a text as libpg_query writes it.
+
+    Raises
+    ------
+    ModelSyntaxError
+        PostgreSQL's grammar refuses it; `position` counts characters.
+    """
     try:
-        text = parse_sql_json(sql)
+        text: str = parse_sql_json(sql)
     except ParseError as error:
         location = error.args[1] if len(error.args) > 1 else None
         position = None if location is None or location < 0 else location + 1
         raise ModelSyntaxError(str(error.args[0]), position=position) from None
+    return text
+
+
+def decode(text: str) -> Node:
+    """Return the tree that a JSON text is, however deep."""
     try:
         tree: Node = json.loads(text)
     except RecursionError:

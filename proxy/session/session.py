@@ -266,6 +266,12 @@ class Session:
         return self._client_stream.inspects_extended
 
     @property
+    def is_between_batches(self) -> bool:
+        """Whether the upstream has answered everything and waits for what begins a batch."""
+        last = self._upstream_stream.last_kind
+        return self.replies.is_calm and last == t.READY_FOR_QUERY and not self._outgoing
+
+    @property
     def is_calm(self) -> bool:
         """Whether nothing is under way, and nothing is to be expected of the next message."""
         return (

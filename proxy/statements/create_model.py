@@ -164,7 +164,9 @@ class Creation:
                 hint="Name a model: 'name' or 'name:1.0'.",
                 position=position,
             )
-        models = await find_models(self._session, self._registry, [reference])
+        models = await find_models(
+            self._session, self._registry, [reference], self._services.expressions
+        )
         model = models.model(reference)
         try:
             check_algorithm(model, self._statement.algorithm)

@@ -62,7 +62,7 @@ async def evaluate_model(
     AlreadyAnswered
         The upstream refused; the client has its error.
     """
-    found = await _find(session, registry, statement)
+    found = await _find(session, services, registry, statement)
     question = await session.ask(private_query(FACTS_SQL))
     facts = SessionFacts.of(row_values(question.bodies(t.DATA_ROW)[0]))
     narrator = Narrator(session, facts.client_min_messages)
@@ -86,8 +86,10 @@ async def evaluate_model(
     await session.ask(private_query(setting.encode()))
 
 
-async def _find(session: Session, registry: Registry, statement: EvaluateModel) -> FoundModel:
-    models = await find_models(session, registry, [statement.model])
+async def _find(
+    session: Session, services: Services, registry: Registry, statement: EvaluateModel
+) -> FoundModel:
+    models = await find_models(session, registry, [statement.model], services.expressions)
     return models.found(statement.model)
 
 

@@ -50,9 +50,18 @@ from proxy.statements.prepared import (
     PreparedEvaluation,
     PreparedScores,
 )
+from proxy.statements.ranking import RankedPortal, RankedRows
 from proxy.statements.relations import need_schema
 from proxy.statements.replies import BindReply, RetaggedExecution, ScoredDescription
 from proxy.statements.services import Services
+from proxy.statements.staging import (
+    ClientParameters,
+    bound_parameters,
+    keep_one_snapshot,
+    parameter_count,
+    stage,
+)
+from proxy.statements.without_jit import WithoutJit, is_alone
 
 _REMEMBERED_PORTALS = 16
 
@@ -220,7 +229,7 @@ class ExtendedQuery:
         session = self._session
         catalogue = None if session.models_changed else await self._registry.models()
         planned = await plan_query(session, self._services, self._registry, query, parameter_types)
-        types = tuple(score.type_sql for score in planned.statement.splice.scores)
+        types = tuple(call.type_sql for call in planned.statement.splice.calls)
         return PreparedScores(query, parameter_types, planned, session.codec, catalogue, types)
 
     def _with_text(self, message: Parse, sql: str) -> Parse:
@@ -252,6 +261,7 @@ class ExtendedQuery:
 
     def _bind(self, body: bytes) -> Awaitable[None] | None:
         message = Bind.decode(body)
+        self._ours.ranked.pop(message.portal, None)
         prepared = self._ours.statements.get(message.statement)
         if prepared is None:
             self._ours.portals.pop(message.portal, None)
@@ -266,10 +276,14 @@ class ExtendedQuery:
             )
             self._send_bind(frame(t.BIND, body), BindReply(message.portal, self._ours.unanswered))
             return None
-        if self._is_current(prepared):
+        if self._is_current(prepared) and self._needs_no_asking(prepared):
             self._bind_scored(message, prepared)
             return None
         return self._bind_again(message, prepared)
+
+    def _needs_no_asking(self, prepared: PreparedScores) -> bool:
+        splice = prepared.planned.statement.splice
+        return not splice.stages and (splice.jit_off_at != "bind" or is_alone(self._session))
 
     def _is_current(self, prepared: PreparedScores) -> bool:
         return (
@@ -292,7 +306,7 @@ class ExtendedQuery:
             return
         try:
             if await self._is_unchanged(prepared):
-                self._bind_scored(message, prepared)
+                await self._bind_carefully(message, prepared)
                 return
             fresh = await self._plan(prepared.query, prepared.parameter_types)
             if fresh.described != prepared.described:
@@ -310,14 +324,45 @@ class ExtendedQuery:
             prepared.planned, prepared.catalogue = fresh.planned, fresh.catalogue
             prepared.codec = fresh.codec
             prepared.bound.clear()
-            self._bind_scored(message, prepared)
+            await self._bind_carefully(message, prepared)
         except AlreadyAnswered:
             return
         except ProxyError as error:
             error.position = None
             session.fail(error)
 
-    def _bind_scored(self, message: Bind, prepared: PreparedScores) -> None:
+    async def _bind_carefully(self, message: Bind, prepared: PreparedScores) -> None:
+        """Bind a statement, having scored what it looks up, and asked what JIT was."""
+        if prepared.planned.statement.splice.stages:
+            message = await self._staged(message, prepared)
+        without_jit = None
+        if prepared.planned.statement.splice.jit_off_at == "bind":
+            without_jit = await WithoutJit.ask(self._session)
+        self._bind_scored(message, prepared, without_jit)
+
+    async def _staged(self, message: Bind, prepared: PreparedScores) -> Bind:
+        """Return a Bind with the scores that its statement looks up."""
+        planned, session = prepared.planned, self._session
+        if prepared.query.takes_no_parameters:
+            raise UnsupportedError(
+                "a COPY with PREDICT of so large a model is not supported in the extended protocol",
+                hint="Send it as a simple query.",
+            )
+        given = parameter_count(message.parameters)
+        if given != len(planned.parameter_types):
+            raise RemoteProtocolError(
+                f"bind message supplies {given} parameters, but prepared statement"
+                f' "{message.statement.decode(session.codec, "replace")}" requires'
+                f" {len(planned.parameter_types)}"
+            )
+        await keep_one_snapshot(session, prepared.query)
+        parameters = ClientParameters(message.parameters, planned.parameter_types)
+        arrays = await stage(session, planned.statement, parameters)
+        return message._replace(parameters=bound_parameters(message.parameters, arrays))
+
+    def _bind_scored(
+        self, message: Bind, prepared: PreparedScores, without_jit: WithoutJit | None = None
+    ) -> None:
         statement = prepared.planned.statement
         formats = statement.result_formats(message.result_formats)
         if formats is None:
@@ -331,8 +376,12 @@ class ExtendedQuery:
         self._services.instruments.statements.of(names.PREDICT).add()
         bound = self._bound(prepared, message.portal, message.result_formats, formats)
         self._ours.portals[message.portal] = bound
-        sent = Bind(message.portal, message.statement, message.parameters, formats)
-        self._send_bind(sent.encode(), bound.binding)
+        sent = Bind(message.portal, message.statement, message.parameters, formats).encode()
+        if bound.jit_off_at == "bind":
+            with without_jit or WithoutJit.alone(self._session):
+                self._send_bind(sent, bound.binding)
+        else:
+            self._send_bind(sent, bound.binding)
         self._session.send_rest(bound.usual)
 
     def _send_bind(self, message: bytes, reply: BindReply) -> None:
@@ -376,8 +425,13 @@ class ExtendedQuery:
         self._session.send(frame(t.DESCRIBE, body), reply)
 
     def _execute(self, body: bytes) -> Awaitable[None] | None:
-        bound = self._ours.portals.get(Execute.decode(body).portal)
+        message = Execute.decode(body)
+        bound = self._ours.portals.get(message.portal)
         if isinstance(bound, BoundScores):
+            if bound.statement.is_ranked:
+                return self._execute_ranked(bound, message)
+            if bound.jit_off_at == "execute":
+                return self._execute_without_jit(bound, body)
             if bound.codec == self._session.codec:
                 self._session.send(frame(t.EXECUTE, body), bound.execution)
             else:
@@ -395,6 +449,42 @@ class ExtendedQuery:
         else:
             self._relay(t.EXECUTE, body)
         return None
+
+    async def _execute_ranked(self, bound: BoundScores, message: Execute) -> None:
+        """Run the portal to its end, sort what it gave, and tell as much as is asked for."""
+        session = self._session
+        if session.replies.skipping:
+            return
+        portal = self._ours.ranked.get(message.portal)
+        try:
+            if portal is None:
+                portal = await self._ranked(bound, message.portal)
+                self._ours.ranked[message.portal] = portal
+            else:
+                # Whatever is in the way of an Execute now is PostgreSQL's to say.
+                await session.ask([Execute(message.portal).encode()])
+        except AlreadyAnswered:
+            return
+        except ProxyError as error:
+            session.fail(error)
+            return
+        session.tell(portal.next_messages(message.row_limit))
+
+    async def _ranked(self, bound: BoundScores, name: bytes) -> RankedPortal:
+        session, statement = self._session, bound.statement
+        ranking = statement.splice.ranking
+        assert ranking is not None
+        rows = RankedRows(session, statement, ranking, bound.formats[: statement.n_visible])
+        position_map = statement.splice.original_position
+        question = session.ask([Execute(name).encode()], position_map=position_map, rows=rows)
+        await rows.run(question)
+        return rows.portal()
+
+    async def _execute_without_jit(self, bound: BoundScores, body: bytes) -> None:
+        if self._session.replies.skipping:
+            return
+        with await WithoutJit.ask(self._session):
+            self._session.send(frame(t.EXECUTE, body), bound.execution)
 
     async def _create_model(self, statement: CreateModel) -> None:
         session = self._session
@@ -432,6 +522,7 @@ class ExtendedQuery:
             self._ours.statements.pop(name, None)
         else:
             self._ours.portals.pop(name, None)
+            self._ours.ranked.pop(name, None)
         self._watch()
         self._relay(t.CLOSE, body)
 

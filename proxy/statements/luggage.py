@@ -73,14 +73,16 @@ def passage(
     count_statements: Count,
 ) -> Passage:
     """Return the passage of the unnamed portal, bound to a statement with the formats `wanted`."""
+    rows = bound.rows
+    assert rows is not None
 
     def count(n_binds: int, n_rows: int) -> None:
         count_statements(n_binds)
-        bound.rows.count(n_rows)
+        rows.count(n_rows)
 
     return Passage(
         statement=name,
-        program=bound.rows.program,
+        program=rows.program,
         wanted=_formats(wanted),
         sent=_formats(bound.formats),
         descriptions=bound.description.seen,
@@ -96,7 +98,7 @@ def passage(
 
 def _passages(name: bytes, prepared: PreparedScores, count_statements: Count) -> Iterator[Passage]:
     for (portal, wanted), bound in prepared.bound.items():
-        if portal == UNNAMED and bound.rows.program is not None:
+        if portal == UNNAMED and bound.rows is not None and bound.rows.program is not None:
             yield passage(name, wanted, bound, count_statements)
 
 

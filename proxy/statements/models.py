@@ -7,21 +7,25 @@ so that it sees its own; else in the registry's catalogue. Leaves the catalogue'
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from proxy.engine.model import Model
 from proxy.errors import ArtifactError, UnknownModelError
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import row_values
+from proxy.pushdown.expressions import score_template, threshold_template
+from proxy.pushdown.template import Template
 from proxy.registry import queries
 from proxy.registry.catalog import Models
 from proxy.registry.model_version import ModelEntry
 from proxy.registry.postgres_store import Registry
-from proxy.rewrite.catalog import ModelSignature
+from proxy.rewrite.catalog import ModelSignature, PredictKind
 from proxy.rewrite.statements import ModelReference
 from proxy.session.questions import private_query
 from proxy.session.session import Session
+from proxy.statements.expressions import Expressions
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +56,11 @@ class FoundModel:
 class FoundModels:
     """The models of one statement; the catalog that `rewrite.planner` asks."""
 
-    def __init__(self, found: Mapping[tuple[str, str | None], FoundModel]) -> None:
+    def __init__(
+        self, found: Mapping[tuple[str, str | None], FoundModel], expressions: Expressions
+    ) -> None:
         self._found = found
+        self._expressions = expressions
 
     @property
     def identity(self) -> tuple[tuple[object, ...], ...]:
@@ -63,6 +70,40 @@ class FoundModels:
     def resolve(self, name: str, version: str | None) -> ModelSignature:
         """Return a version's signature; every one was looked up before."""
         return self._found[name, version].signature
+
+    def score_expression(
+        self,
+        model: ModelReference,
+        given: Sequence[bool],
+        output: PredictKind,
+        class_index: int | None,
+        type_sql: str,
+    ) -> Template | None:
+        """Return a model as an SQL expression; None where it is too large for one."""
+        found = self.found(model)
+        wanted = (tuple(given), output, class_index, type_sql)
+        return self._expressions.of(
+            (found.identity, *wanted), lambda: score_template(found.model, *wanted)
+        )
+
+    def threshold_expression(
+        self,
+        model: ModelReference,
+        given: Sequence[bool],
+        class_index: int | None,
+        operator: str,
+        bound: float,
+    ) -> Template | None:
+        """Return `probability operator bound` as a condition without the probability."""
+        if operator not in ("<", "<=", ">", ">="):
+            return None
+        found = self.found(model)
+        sign: Literal["<", "<=", ">", ">="] = operator  # type: ignore[assignment]
+        wanted = (tuple(given), class_index, sign, bound)
+        return self._expressions.of(
+            (found.identity, "threshold", *wanted),
+            lambda: threshold_template(found.model, *wanted),
+        )
 
     def model(self, reference: ModelReference) -> Model:
         """Return what scores."""
@@ -74,7 +115,10 @@ class FoundModels:
 
 
 async def find_models(
-    session: Session, registry: Registry, references: Iterable[ModelReference]
+    session: Session,
+    registry: Registry,
+    references: Iterable[ModelReference],
+    expressions: Expressions,
 ) -> FoundModels:
     """Look up every model that a statement names.
 
@@ -98,7 +142,7 @@ async def find_models(
             model = await _model(session, registry, entry)
             _check(entry, signature, model)
             found[key] = FoundModel(entry, model, signature)
-    return FoundModels(found)
+    return FoundModels(found, expressions)
 
 
 def _check(entry: ModelEntry, signature: ModelSignature, model: Model) -> None:

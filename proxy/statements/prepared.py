@@ -13,16 +13,19 @@ from proxy.protocol import message_types as t
 from proxy.protocol.messages import PORTAL, SYNC_FRAME, Execute, describe
 from proxy.protocol.replies import Reply
 from proxy.registry.catalog import Models
-from proxy.rewrite.plan import PredictQuery
+from proxy.rewrite.plan import PlannedAt, PredictQuery
 from proxy.rewrite.statements import CreateModel, DropModel, EvaluateModel
+from proxy.session.questions import MappedReply
+from proxy.statements.explaining import ExplainedExecution
 from proxy.statements.planning import PlannedQuery
+from proxy.statements.ranking import RankedPortal
 from proxy.statements.replies import BindReply, ScoredDescription, ScoredExecution
 from proxy.statements.scoring import ScoredRows, ScoredStatement
 
 
 @dataclass(slots=True)
 class PreparedScores:
-    """A prepared SELECT with PREDICT.
+    """A prepared statement with PREDICT.
 
     Attributes
     ----------
@@ -66,22 +69,26 @@ class BoundEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class BoundScores:
-    """A portal whose rows are scored; the same for every Bind with the same formats.
+    """A portal of a statement with PREDICT; the same for every Bind with the same formats.
 
     Attributes
     ----------
     formats : of all upstream columns
     codec : the client's encoding at Bind
-    rows : how its rows are scored
+    rows : how its rows are scored; None: they are the client's as they come
+    jit_off_at : when the upstream plans a score that it computes
+    statement : what they are of
     usual : how the rests of a batch that clients send behind such a Bind are answered
     """
 
     formats: tuple[int, ...]
     codec: str
-    rows: ScoredRows
+    rows: ScoredRows | None
     binding: BindReply
     description: ScoredDescription
-    execution: ScoredExecution
+    execution: MappedReply
+    jit_off_at: PlannedAt | None
+    statement: ScoredStatement
     usual: Mapping[bytes, Sequence[Reply | int]]
 
     @classmethod
@@ -95,14 +102,27 @@ class BoundScores:
     ) -> BoundScores:
         """Make the portal's replies: they have no state, so one of each is enough."""
         description = ScoredDescription(statement, codec)
-        rows = statement.rows(formats[: statement.n_visible], codec)
-        execution = ScoredExecution(rows, statement.splice.original_position)
+        position_map = statement.splice.original_position
+        rows = None
+        execution = MappedReply(t.EXECUTE, position_map)
+        is_ranked = statement.splice.ranking is not None
+        if statement.splice.explained is not None:
+            is_ranked = False
+            execution = ExplainedExecution(statement.splice, position_map, codec, {})
+        elif statement.is_scored and not is_ranked:
+            rows = statement.rows(formats[: statement.n_visible], codec)
+            execution = ScoredExecution(rows, position_map)
         described, run = describe(PORTAL, portal), Execute(portal).encode() + SYNC_FRAME
         usual: dict[bytes, Sequence[Reply | int]] = {
             described + run: (description, execution, t.SYNC),
             run: (execution, t.SYNC),
         }
-        return cls(formats, codec, rows, binding, description, execution, usual)
+        jit_off_at = statement.splice.jit_off_at
+        if jit_off_at == "execute" or is_ranked:
+            usual = {}  # more than one message is sent for it
+        return cls(
+            formats, codec, rows, binding, description, execution, jit_off_at, statement, usual
+        )
 
 
 Prepared = PreparedScores | PreparedCommand | PreparedEvaluation
@@ -116,8 +136,10 @@ class OurStatements:
     Attributes
     ----------
     unanswered : by portal, how many Binds of it await their answer
+    ranked : what is left of the portals whose rows are sorted here
     """
 
+    ranked: dict[bytes, RankedPortal] = field(default_factory=dict)
     statements: dict[bytes, Prepared] = field(default_factory=dict)
     portals: dict[bytes, Bound] = field(default_factory=dict)
     unanswered: dict[bytes, int] = field(default_factory=dict)
@@ -130,4 +152,5 @@ class OurStatements:
     def transaction_ended(self) -> None:
         """Forget the portals of the transaction that has ended, and not those of the next one."""
         unanswered = self.unanswered
+        self.ranked.clear()
         self.portals = {name: bound for name, bound in self.portals.items() if name in unanswered}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.protocol import message_types as t
 from proxy.protocol.messages import command_complete
 from proxy.protocol.replies import Reply
-from proxy.protocol.wire import frame
+from proxy.protocol.wire import frame, uint16
 from proxy.session.questions import MappedReply, PositionMap, without_context
 from proxy.statements.scoring import ScoredRows, ScoredStatement
 
@@ -64,7 +64,15 @@ class ScoredDescription(MappedReply):
             description = self._statement.describe(body, self._codec)
             self.seen = (frame(kind, body), description)
             return description
+        if kind == t.PARAMETER_DESCRIPTION and self._statement.splice.stages:
+            return without_arrays(body, len(self._statement.splice.stages))
         return super().on_message(kind, body)
+
+
+def without_arrays(body: bytes, n_steps: int) -> bytes:
+    """Return the ParameterDescription of the client's parameters, for the upstream's (its body)."""
+    n_client = int.from_bytes(body[:2], "big") - 2 * n_steps
+    return frame(t.PARAMETER_DESCRIPTION, uint16(n_client) + body[2 : 2 + 4 * n_client])
 
 
 class ScoredExecution(MappedReply):

@@ -13,6 +13,7 @@ from proxy.protocol.messages import (
     Parse,
     describe,
 )
+from proxy.protocol.replies import Reply
 from proxy.rewrite.lexer import Token, TokenKind, tokenize
 from proxy.session.questions import MappedReply, PositionMap, SilentMappedReply
 from proxy.session.session import Session
@@ -21,19 +22,30 @@ from proxy.statements.replies import SimpleDescription
 _UNNAMED = b""
 
 
-def run_statement(session: Session, sql: str, position_map: PositionMap | None) -> None:
-    """Run an ordinary statement as a part of a simple query."""
+def run_statement(
+    session: Session,
+    sql: str,
+    position_map: PositionMap | None,
+    parameters: bytes = NO_PARAMETERS,
+    execution: Reply | None = None,
+) -> None:
+    """Run a statement as a part of a simple query.
+
+    Parameters
+    ----------
+    execution : takes the rows; None lets them go to the client as they come
+    """
     text = sql.encode(session.codec)
     session.send(
         Parse(_UNNAMED, text, NO_PARAMETER_TYPES).encode(),
         SilentMappedReply(t.PARSE, position_map),
     )
     session.send(
-        Bind(_UNNAMED, _UNNAMED, NO_PARAMETERS, ()).encode(),
+        Bind(_UNNAMED, _UNNAMED, parameters, ()).encode(),
         SilentMappedReply(t.BIND, position_map),
     )
     session.send(describe(PORTAL, _UNNAMED), SimpleDescription(t.DESCRIBE, position_map))
-    session.send(Execute(_UNNAMED).encode(), MappedReply(t.EXECUTE, position_map))
+    session.send(Execute(_UNNAMED).encode(), execution or MappedReply(t.EXECUTE, position_map))
 
 
 def refuse_copy_in(sql: str, *, standard_conforming_strings: bool) -> None:

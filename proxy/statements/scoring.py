@@ -16,10 +16,13 @@ from proxy.engine.model import Model
 from proxy.engine.scorers import Scorer
 from proxy.kernels.linear import NOT_GIVEN
 from proxy.metrics.instruments import Count, Labelled
+from proxy.protocol import message_types as t
 from proxy.protocol.messages import FieldDescription, RowDescription
+from proxy.protocol.wire import frame
 from proxy.relay.portals import RowProgram
 from proxy.rewrite.columns import ColumnKind, HiddenColumn
-from proxy.rewrite.plan import ScoreColumn, Splice
+from proxy.rewrite.plan import HiddenColumn as Asked
+from proxy.rewrite.plan import ScoreColumn, Splice, StageStep
 from proxy.rewrite.row_decoder import RowDecoder
 from proxy.rewrite.splice import Slot, SlotKind, Splicer
 from proxy.rewrite.text_dictionary import SEED
@@ -36,7 +39,11 @@ class Score:
     """One PREDICT of a statement, with its model; `rows_scored` is counted up."""
 
     def __init__(
-        self, column: ScoreColumn, model: Model, hidden: _HiddenLayout, rows_scored: Count
+        self,
+        column: ScoreColumn | StageStep,
+        model: Model,
+        hidden: _HiddenLayout,
+        rows_scored: Count,
     ) -> None:
         self.column = column
         self.model = model
@@ -68,19 +75,19 @@ class Score:
 class _HiddenLayout:
     """Where each hidden column's values are, and the dictionary of each category."""
 
-    def __init__(self, splice: Splice) -> None:
+    def __init__(self, hidden: Sequence[Asked], scores: Sequence[ScoreColumn | StageStep]) -> None:
         self.slices: list[slice] = []
         self._categories: list[tuple[str, ...]] = []
         offset = 0
-        for index, column in enumerate(splice.hidden):
+        for index, column in enumerate(hidden):
             self.slices.append(slice(offset, offset + column.width))
             offset += column.width
-            self._categories.append(_categories_of(splice, index))
+            self._categories.append(_categories_of(scores, index))
         self.columns = [
             HiddenColumn(
                 _KINDS.get(column.kind, ColumnKind.FLOAT8), column.width, categories, column.name
             )
-            for column, categories in zip(splice.hidden, self._categories, strict=True)
+            for column, categories in zip(hidden, self._categories, strict=True)
         ]
 
     def codes_for(self, index: int, categories: tuple[str, ...]) -> Matrix | None:
@@ -93,17 +100,17 @@ class _HiddenLayout:
         return np.array([float(places.get(word, unseen)) for word in ours] + [float(unseen)])
 
 
-def _categories_of(splice: Splice, index: int) -> tuple[str, ...]:
+def _categories_of(scores: Sequence[ScoreColumn | StageStep], index: int) -> tuple[str, ...]:
     """Return every category that some model knows in this column, each once."""
     known: dict[str, None] = {}
-    for score in splice.scores:
+    for score in scores:
         for feature, given in zip(score.signature.features, score.inputs, strict=True):
             if given == index:
                 known |= dict.fromkeys(feature.categories)
     return tuple(known)
 
 
-def _labels(column: ScoreColumn) -> tuple[str, str]:
+def _labels(column: ScoreColumn | StageStep) -> tuple[str, str]:
     return column.signature.name, column.signature.version
 
 
@@ -113,34 +120,63 @@ class ScoredStatement:
     Parameters
     ----------
     models : for each of `splice.scores`
-    positions : for each, the visible column that it stands in
-    n_visible : columns that the client sees
+    positions : for each, the visible column that it stands in, -1 for none
+    n_visible : columns that the client sees, 0 where no score is spliced in
     predictions : where the rows that each model scores are counted
+    stage_models : for each of `splice.stages`
+
+    Attributes
+    ----------
+    visible_scores : those that stand in a column
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - as they were
         self,
         splice: Splice,
         models: Sequence[Model],
         positions: Sequence[int],
         n_visible: int,
         predictions: Labelled[Count],
+        stage_models: Sequence[Model] = (),
     ) -> None:
         self.splice = splice
         self.positions = tuple(positions)
         self.n_visible = n_visible
-        self._layout = _HiddenLayout(splice)
+        self._layout = _HiddenLayout(splice.hidden, splice.scores)
+        self._stage_models = tuple(stage_models)
+        self._predictions = predictions
         self.scores = [
             Score(column, model, self._layout, predictions.of(*_labels(column)))
             for column, model in zip(splice.scores, models, strict=True)
         ]
+        self.visible_scores = [
+            score for score, place in zip(self.scores, self.positions, strict=True) if place >= 0
+        ]
         self._names = {
-            position: score.column.name
-            for position, score in zip(self.positions, self.scores, strict=True)
+            position: column.name
+            for position, column in zip(self.positions, splice.scores, strict=True)
+            if position >= 0
         }
         self._formats: dict[tuple[int, ...], tuple[int, ...]] = {}
         self._described: tuple[bytes, str, bytes] | None = None
         self._rows: dict[tuple[tuple[int, ...], str], ScoredRows] = {}
+
+    def stage_score(self, number: int) -> tuple[Score, list[HiddenColumn]]:
+        """Return what scores the rows of a step, for one thread, and their columns."""
+        step = self.splice.stages[number]
+        layout = _HiddenLayout(step.hidden, [step])
+        rows_scored = self._predictions.of(*_labels(step))
+        return Score(step, self._stage_models[number], layout, rows_scored), layout.columns
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether scores are written into its rows; else they are the upstream's, unchanged."""
+        return bool(self.scores) and self.splice.explained is None
+
+    @property
+    def is_ranked(self) -> bool:
+        """Whether its rows are sorted here."""
+        return self.splice.ranking is not None and self.splice.explained is None
 
     @property
     def n_hidden(self) -> int:
@@ -152,6 +188,8 @@ class ScoredStatement:
 
         As in Bind: none is text for all, one is for all, else one for each.
         """
+        if not self.is_scored:
+            return wanted
         known = self._formats.get(wanted)
         if known is None:
             visible = self._visible_formats(wanted)
@@ -171,6 +209,8 @@ class ScoredStatement:
 
     def describe(self, body: bytes, codec: str) -> bytes:
         """Return the RowDescription of what the client sees, for the upstream's (its body)."""
+        if not self.is_scored:
+            return frame(t.ROW_DESCRIPTION, body)
         if self._described is None or self._described[:2] != (body, codec):
             names = {
                 position: name.encode(codec, "replace") for position, name in self._names.items()
@@ -179,17 +219,27 @@ class ScoredStatement:
             self._described = (body, codec, message)
         return self._described[2]
 
+    @property
+    def hidden_columns(self) -> list[HiddenColumn]:
+        """Columns that the client does not see, as they are decoded."""
+        return self._layout.columns
+
+    def slots(self, formats: tuple[int, ...], codec: str) -> list[Slot]:
+        """Return how each visible score is written, in these visible formats."""
+        return [
+            score.slot(position, formats[position], codec)
+            for position, score in zip(self.positions, self.scores, strict=True)
+            if position >= 0
+        ]
+
     def rows(self, formats: tuple[int, ...], codec: str) -> ScoredRows:
         """Return what turns the upstream's rows into the client's, in these visible formats."""
         key = (formats, codec)
         found = self._rows.get(key)
         if found is None:
             decoder = RowDecoder(self.n_visible, self._layout.columns)
-            slots = [
-                score.slot(position, formats[position], codec)
-                for position, score in zip(self.positions, self.scores, strict=True)
-            ]
-            found = ScoredRows(decoder, Splicer(self.n_visible, slots), self.scores)
+            splicer = Splicer(self.n_visible, self.slots(formats, codec))
+            found = ScoredRows(decoder, splicer, self.scores)
             if len(self._rows) == _REMEMBERED_FORMATS:
                 self._rows.clear()
             self._rows[key] = found
@@ -250,4 +300,4 @@ class ScoredRows:
 def marked_positions(splice: Splice, fields: Sequence[FieldDescription]) -> list[int]:
     """Return, for each score, the column under its marker."""
     places = {field.name: index for index, field in enumerate(fields)}
-    return [places[score.marker.encode()] for score in splice.scores]
+    return [places[score.marker.encode()] if score.index >= 0 else -1 for score in splice.scores]

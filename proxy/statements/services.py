@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from proxy.metrics.instruments import Instruments
 from proxy.registry.postgres_store import Registries
 from proxy.statements.analysis import Analyses
+from proxy.statements.expressions import Expressions
 from proxy.statements.scoring import ScoredStatement
 from proxy.workers.pool import TrainingPool
 from proxy.workers.spool import MemoryAccount, RowLimits
@@ -54,3 +55,4 @@ class Services:
     instruments: Instruments
     analyses: Analyses = field(default_factory=Analyses)
     plans: PlanCache = field(default_factory=PlanCache)
+    expressions: Expressions = field(default_factory=Expressions)

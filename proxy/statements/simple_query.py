@@ -14,28 +14,38 @@ from proxy.protocol.messages import (
     NO_PARAMETER_TYPES,
     NO_PARAMETERS,
     PORTAL,
+    STATEMENT,
     Bind,
     Execute,
     Parse,
+    close,
     describe,
 )
 from proxy.registry.postgres_store import Registry
 from proxy.rewrite.plan import Command, Passthrough, PredictQuery
 from proxy.session.questions import (
     AlreadyAnswered,
+    PositionMap,
     SilentMappedReply,
+    private_name,
 )
 from proxy.session.session import Session
 from proxy.statements.analysis import Analysis, Part
 from proxy.statements.commands import run_command
+from proxy.statements.explaining import ExplainedExecution, ScoringRun
 from proxy.statements.planning import plan_query
+from proxy.statements.ranking import RankedRows
 from proxy.statements.relations import need_schema
 from proxy.statements.replies import (
     ScoredDescription,
     ScoredExecution,
 )
 from proxy.statements.running import refuse_copy_in, run_statement
+from proxy.statements.scoring import ScoredStatement
 from proxy.statements.services import Services
+from proxy.statements.staging import ClientParameters, bound_parameters, constants, stage
+from proxy.statements.trial import try_out
+from proxy.statements.without_jit import WithoutJit
 
 _UNNAMED = b""
 
@@ -99,15 +109,67 @@ class SimpleQuery:
         def position_map(position: int) -> int:
             return statement.splice.original_position(position) + start
 
+        sql, parameters = statement.splice.sql, NO_PARAMETERS
+        runs: dict[int, ScoringRun] = {}
+        if statement.splice.stages:
+            arrays = await stage(session, statement, ClientParameters(), start, runs)
+            if query.takes_no_parameters:
+                sql = statement.splice.sql_with(constants(arrays, 1))
+            else:
+                parameters = bound_parameters(parameters, arrays)
+        if statement.splice.explained is not None:
+            if statement.splice.explained_sql is not None:
+                runs |= await try_out(session, statement, parameters, statement.n_visible)
+            execution = ExplainedExecution(statement.splice, position_map, session.codec, runs)
+            with await WithoutJit.ask(session):
+                run_statement(session, sql, position_map, parameters, execution)
+        elif statement.splice.ranking is not None:
+            await self._run_ranked(statement, parameters, position_map)
+        elif statement.splice.jit_off_at is not None:
+            with await WithoutJit.ask(session):
+                self._send_scored(statement, sql, parameters, position_map)
+        else:
+            self._send_scored(statement, sql, parameters, position_map)
+
+    async def _run_ranked(
+        self, statement: ScoredStatement, parameters: bytes, position_map: PositionMap
+    ) -> None:
+        session, ranking = self._session, statement.splice.ranking
         formats = statement.result_formats(())
         assert formats is not None
+        assert ranking is not None
+        name = private_name()
+        rows = RankedRows(session, statement, ranking, formats[: statement.n_visible])
         text = statement.splice.sql.encode(session.codec)
+        described = await session.ask(
+            [
+                Parse(name, text, NO_PARAMETER_TYPES).encode(),
+                Bind(name, name, parameters, formats).encode(),
+                describe(PORTAL, name),
+            ],
+            position_map=position_map,
+        )
+        description = statement.describe(described.bodies(t.ROW_DESCRIPTION)[0], session.codec)
+        messages = [Execute(name).encode(), close(PORTAL, name), close(STATEMENT, name)]
+        await rows.run(session.ask(messages, position_map=position_map, rows=rows))
+        session.tell(description + rows.portal().next_messages(0))
+
+    def _send_scored(
+        self, statement: ScoredStatement, sql: str, parameters: bytes, position_map: PositionMap
+    ) -> None:
+        session = self._session
+        if not statement.is_scored:
+            run_statement(session, sql, position_map, parameters)
+            return
+        formats = statement.result_formats(())
+        assert formats is not None
+        text = sql.encode(session.codec)
         session.send(
             Parse(_UNNAMED, text, NO_PARAMETER_TYPES).encode(),
             SilentMappedReply(t.PARSE, position_map),
         )
         session.send(
-            Bind(_UNNAMED, _UNNAMED, NO_PARAMETERS, formats).encode(),
+            Bind(_UNNAMED, _UNNAMED, parameters, formats).encode(),
             SilentMappedReply(t.BIND, position_map),
         )
         session.send(describe(PORTAL, _UNNAMED), ScoredDescription(statement, session.codec))

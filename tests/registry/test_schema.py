@@ -195,11 +195,12 @@ async def test_every_function_fixes_its_search_path(
 ) -> None:
     """No function of ml looks names up where its caller says.
 
-    Those that are written into their callers' queries have every name in full instead.
+    Those that are written into their callers' queries have every name in full, or none, instead.
     """
     paths = cluster.rows(
         "SELECT DISTINCT proconfig FROM pg_proc"
-        " WHERE pronamespace = 'ml'::regnamespace AND proname NOT IN ('vector', 'text_seconds')",
+        " WHERE pronamespace = 'ml'::regnamespace"
+        " AND proname NOT IN ('vector', 'text_seconds', 'not_scored')",
         database,
     )
     assert paths == [(["search_path=pg_catalog, pg_temp"],)]

@@ -39,8 +39,7 @@ from proxy.relay.portals import (
 from proxy.relay.state import RING, Shared
 from proxy.relay.walks import NOT_OURS
 from proxy.rewrite.catalog import FeatureSignature, ModelSignature
-from proxy.rewrite.edits import edited
-from proxy.rewrite.plan import HiddenColumn, ScoreColumn, Splice
+from proxy.rewrite.plan import HiddenColumn, ScoreColumn
 from proxy.session.frames import run_end
 from proxy.statements.luggage import passage
 from proxy.statements.prepared import BoundScores
@@ -49,6 +48,7 @@ from proxy.statements.scoring import ScoredStatement
 from tests.kernels.encoders import data_row, float8, float8_array
 from tests.protocol.backend import COMPLETE, READY
 from tests.relay.test_walks import brink, walk_client, walk_upstream
+from tests.statements.test_scoring import splice_of
 from tests.support import wire
 from tests.support.wire import frame
 
@@ -98,13 +98,23 @@ def score(number: int, output: str, class_index: int | None, *, is_short: bool) 
     classes = MODELS[number].classes
     signature = ModelSignature("m", "1.0", FEATURES, "value", classes, "pg_catalog.text", "binary")
     inputs = (None, 1, 2, None) if is_short else (3, 1, 2, 0)
-    return ScoreColumn(f"pgseer.{number}", "p", signature, output, "text", class_index, inputs)  # type: ignore[arg-type]
+    return ScoreColumn(
+        site=number,
+        index=1 + number,
+        marker=f"pgseer.{number}",
+        name="p",
+        signature=signature,
+        output=output,  # type: ignore[arg-type]
+        type_sql="text",
+        class_index=class_index,
+        inputs=inputs,
+    )
 
 
 def statement_of(*scores: tuple[int, str, int | None], is_short: bool = False) -> ScoredStatement:
     """Return a statement whose visible columns are one of the client's, then its scores."""
     made = [score(*each, is_short=is_short) for each in scores]
-    splice = Splice("SELECT", tuple(made), HIDDEN, None, (), (), edited("SELECT", []))
+    splice = splice_of(HIDDEN, made)
     models = [MODELS[number] for number, _, _ in scores]
     positions = range(1, 1 + len(made))
     predictions = Instruments().predictions

@@ -2,110 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pglast.parser import parse_sql_json
 
-from proxy.errors import ModelSyntaxError, ProxyError, UnknownModelError, UnsupportedError
-from proxy.rewrite.catalog import FeatureSignature, ModelSignature
-from proxy.rewrite.lexer import split_statements, tokenize
-from proxy.rewrite.plan import Command, Passthrough, PredictQuery, Splice
-from proxy.rewrite.planner import INSPECTED_MAX, analyse, plan
+from proxy.errors import ModelSyntaxError, ProxyError, TooLargeError, UnsupportedError
+from proxy.rewrite.lexer import tokenize
+from proxy.rewrite.plan import Command, Passthrough, PredictQuery, Probe, Strategy
+from proxy.rewrite.planner import CALLS_MAX, INSPECTED_MAX, analyse, may_stage, plan, probes
 from proxy.rewrite.relations import qualify_state_relations
-from proxy.rewrite.tree import decode_deep, parse_tree, shape
-
-FIXTURE = (Path(__file__).parent / "fixtures" / "splice.sql").read_text()
-
-
-def features(*columns: tuple[str, str, str]) -> tuple[FeatureSignature, ...]:
-    return tuple(
-        FeatureSignature(name, kind, sql_type)  # type: ignore[arg-type]
-        for name, kind, sql_type in columns
-    )
-
-
-CHURN = features(
-    ("tenure", "number", "int4"), ("charges", "number", "numeric"), ("contract", "category", "text")
-)
-MODELS = {
-    "churn": ("probability", ("no", "yes"), "pg_catalog.text", "binary", CHURN),
-    "price": ("value", (), "pg_catalog.float8", "regression", CHURN),
-    "species": ("label", ("a", "b", "c"), "pg_catalog.text", "multiclass", CHURN),
-    "segments": ("label", ("0", "1"), "pg_catalog.int4", "clustering", CHURN),
-    "kinds": (
-        "label", ("1", "2", "3"), "pg_catalog.int4", "multiclass",
-        features(
-            ("flag", "boolean", "bool"), ("d", "time", "date"), ("ts", "time", "timestamptz"),
-            ("span", "time", "interval"), ("pixels", "array", "float8[]"),
-            ("cost", "number", "money"), ("c", "category", "text"),
-        ),
-    ),
-}  # fmt: skip
-COLUMNS = ("id", "contract", "charges", "tenure", "other")
-STARS = {"*": COLUMNS, "c.*": COLUMNS, "t.*": ("tenure",)}
-
-
-class Catalog:
-    def resolve(self, name: str, version: str | None) -> ModelSignature:
-        if name not in MODELS or version not in (None, "1.0", "2.0"):
-            raise UnknownModelError(f'model "{name}" does not exist')
-        kind, classes, target, task, columns = MODELS[name]
-        return ModelSignature(name, version or "2.0", columns, kind, classes, target, task)  # type: ignore[arg-type]
-
-
-def query(sql: str) -> PredictQuery:
-    found = analyse(sql)
-    assert isinstance(found, PredictQuery)
-    return found
-
-
-def splice(sql: str, **settings: bool) -> Splice:
-    return plan(query(sql), Catalog(), STARS, **settings)
-
-
-def fixtures() -> list[tuple[str, str, str]]:
-    cases = []
-    for case in re.split(r"^-- title: ", FIXTURE, flags=re.MULTILINE)[1:]:
-        title, body = case.split("\n", 1)
-        given, expected = split_statements(body, tokenize(body))
-        cases.append(
-            (title, body[given.start : given.end], body[expected.start : expected.end].lstrip("\n"))
-        )
-    return cases
-
-
-@pytest.mark.parametrize(("sql", "expected"), [pytest.param(*case[1:], id=case[0])
-                                               for case in fixtures()])  # fmt: skip
-def test_what_the_upstream_is_asked(sql: str, expected: str) -> None:
-    """Each fixture's statement becomes the text beside it, which PostgreSQL's grammar accepts."""
-    found = splice(sql)
-    assert found.sql == expected
-    parse_sql_json(found.sql)
-
-
-@pytest.mark.parametrize("sql", [case[1] for case in fixtures()])
-def test_every_token_outside_the_edits_is_the_clients(sql: str) -> None:
-    """Rewriting moves the tokens around its edits and changes none."""
-    found = splice(sql)
-    kept = [
-        token
-        for token in tokenize(sql)
-        if not any(edit.start <= token.start < edit.end for edit in found.edits)
-    ]
-    rewritten = tokenize(found.sql)
-    for token in kept:
-        added = sum(
-            len("".join(piece.text for piece in edit.pieces)) - (edit.end - edit.start)
-            for edit in found.edits
-            if edit.end <= token.start
-        )
-        assert token._replace(start=token.start + added, end=token.end + added) in rewritten
-
+from proxy.rewrite.tree import parse_tree, shape
+from tests.rewrite.models import COLUMNS, Catalog, query, splice
 
 NOT_OURS = [
     "SELECT predict(1, a) FROM t",
@@ -182,57 +92,145 @@ def test_lies_beside_a_call_are_kept(a: str, b: str) -> None:
 @pytest.mark.parametrize(
     ("sql", "where"),
     [
-        ("SELECT a FROM t WHERE ^PREDICT(churn, a) > 0.5", "WHERE"),
-        ("SELECT a FROM t GROUP BY a HAVING ^PREDICT(churn, *) > 0.5", "HAVING"),
-        ("SELECT a FROM t ORDER BY ^PREDICT(churn, a)", "ORDER BY"),
-        ("SELECT a FROM t GROUP BY ^PREDICT(churn, a)", "GROUP BY"),
-        ("SELECT a FROM t LIMIT ^PREDICT(churn, a)", "LIMIT"),
-        ("SELECT ^PREDICT(churn, a) + 1 FROM t", "an expression"),
-        ("SELECT ^PREDICT(churn, a)::int FROM t", "an expression"),
-        ("SELECT 1, CASE WHEN ^PREDICT(churn, *) > 1 THEN 2 END FROM t", "an expression"),
-        ("SELECT avg(^PREDICT(churn, a)) FROM t", "an expression"),
-        ("SELECT (SELECT ^PREDICT(churn, a)) FROM t", "a subquery"),
-        ("SELECT p FROM (SELECT ^PREDICT(churn, *) AS p FROM t) WHERE p > 0.5", "a subquery"),
-        ("SELECT a FROM t JOIN u ON ^PREDICT(churn, a) > 1", "a JOIN condition"),
-        ("SELECT a FROM ^PREDICT(churn, a) AS x", "FROM"),
-        ("WITH s AS (SELECT ^PREDICT(churn, *) AS p FROM t) SELECT p FROM s", "a WITH query"),
-        ("SELECT ^PREDICT(churn, a) FROM t UNION SELECT 1", "UNION, INTERSECT or EXCEPT"),
-        ("SELECT DISTINCT ^PREDICT(churn, a) FROM t", "SELECT DISTINCT"),
-        ("SELECT DISTINCT ON (a) ^PREDICT(churn, a) FROM t", "SELECT DISTINCT"),
-        ("SELECT ^PREDICT(churn, a) INTO x FROM t", "SELECT INTO"),
-        ("VALUES (^PREDICT(churn, a))", "VALUES"),
-        ("INSERT INTO p SELECT id, ^PREDICT(churn, *) FROM t", "INSERT"),
-        ("UPDATE t SET p = ^PREDICT(churn, a)", "UPDATE"),
-        ("DELETE FROM t WHERE ^PREDICT(churn, a) > 1", "DELETE"),
-        ("CREATE TABLE x AS SELECT ^PREDICT(churn, *) FROM t", "CREATE TABLE AS"),
-        ("CREATE VIEW x AS SELECT ^PREDICT(churn, *) FROM t", "CREATE VIEW"),
-        ("EXPLAIN SELECT ^PREDICT(churn, *) FROM t", "EXPLAIN"),
-        ("PREPARE x AS SELECT ^PREDICT(churn, *) FROM t", "PREPARE"),
-        ("DECLARE c CURSOR FOR SELECT ^PREDICT(churn, *) FROM t", "DECLARE CURSOR"),
-        ("COPY (SELECT ^PREDICT(churn, *) FROM t) TO STDOUT", "COPY"),
         ("CREATE INDEX ON t (^PREDICT(churn, a))", "CREATE INDEX"),
         ("CREATE TABLE x (a int CHECK (^PREDICT(churn, a) > 1))", "CREATE TABLE"),
-        ("SELECT PREDICT(churn, ^PREDICT(price, *)) FROM t", "an argument of PREDICT"),
-        ("SELECT ^PREDICT(churn, a) AS p FROM t ORDER BY p", "ORDER BY"),
-        ("SELECT ^PREDICT(churn, a) FROM t ORDER BY a, predict DESC", "ORDER BY"),
-        ("SELECT a, ^PREDICT(churn, a) AS p FROM t GROUP BY a, p", "GROUP BY"),
-        ("SELECT a, ^PREDICT(churn, a) FROM t ORDER BY 2", "ORDER BY"),
-        ("SELECT a, ^PREDICT(churn, a) FROM t GROUP BY ROLLUP (1, 2)", "GROUP BY"),
-        ("SELECT *, ^PREDICT(churn, *) FROM t ORDER BY 3", "over a star"),
-        ("SELECT 'é', a FROM t WHERE ^PREDICT(churn:2.0, a) > 0.5", "WHERE"),
+        ("ALTER TABLE t ADD CHECK (^PREDICT(churn, a) > 1)", "ALTER TABLE"),
+        ("CREATE POLICY p ON t USING (^PREDICT(churn, a) > 1)", "CREATE POLICY"),
+        ("CREATE RULE r AS ON INSERT TO t DO SELECT ^PREDICT(churn, new.a)", "CREATE RULE"),
+        ("CREATE STATISTICS s ON a, (^PREDICT(churn, a)) FROM t", "CREATE STATISTICS"),
+        ("CREATE FUNCTION f() RETURNS float8 RETURN ^PREDICT(churn, 1)", "a function's body"),
+        ("CALL p(^PREDICT(churn, 1))", "CALL"),
+        ("EXECUTE s (^PREDICT(churn, 1))", "EXECUTE"),
         ("SELECT 1; SELECT ^PREDICT(churn, *) FROM t", "several statements"),
         ("SELECT ^PREDICT(churn, a) OVER () FROM t", "no OVER"),
+        ("SELECT ^PREDICT(churn, a) FILTER (WHERE a > 1) FROM t", "FILTER"),
         ("SELECT ^PREDICT(churn, a ORDER BY b) FROM t", "no OVER"),
-        ("SELECT ^PREDICT_EXPLAIN(churn, *) FROM t", "PREDICT_EXPLAIN"),
+        ("SELECT 'é', id FROM t WHERE ^PREDICT_EXPLAIN(churn, *) > 1", "PREDICT_EXPLAIN"),
     ],
 )
-def test_other_places_are_refused(sql: str, where: str) -> None:
-    """Wherever else a call stands, the error is 0A000, names the place and points at the call."""
+def test_places_that_are_refused(sql: str, where: str) -> None:
+    """Where no call can stand, the error is 0A000, names the place and points at the call."""
     position = sql.index("^") + 1
     with pytest.raises(UnsupportedError) as caught:
         analyse(sql.replace("^", ""))
     assert where in caught.value.message
     assert caught.value.position == position
+
+
+FOREST = "^PREDICT(forest, tenure, charges, contract)"
+
+
+@pytest.mark.parametrize(
+    ("sql", "where"),
+    [
+        (f"UPDATE t SET a = 1 RETURNING {FOREST} + 1", "an expression of RETURNING"),
+        (f"INSERT INTO t VALUES (1) RETURNING id, round({FOREST})", "an expression of RETURNING"),
+        (
+            f"INSERT INTO t VALUES (1) ON CONFLICT (id) DO UPDATE SET p = {FOREST}",
+            "ON CONFLICT",
+        ),
+        (
+            f"MERGE INTO t USING u ON t.id = u.id AND {FOREST} > 0 WHEN MATCHED THEN DELETE",
+            "the condition of MERGE",
+        ),
+        (
+            (
+                "WITH RECURSIVE r AS (SELECT 1.0::float8 AS x UNION ALL"
+                " SELECT ^PREDICT(forest, x, 1, 'a') FROM r) SELECT * FROM r"
+            ),
+            "a recursive WITH query",
+        ),
+        (f"CREATE VIEW v AS SELECT 'é', {FOREST} FROM t", "a statement that is kept"),
+        (f"CREATE MATERIALIZED VIEW v AS SELECT {FOREST} FROM t", "a statement that is kept"),
+        (f"PREPARE x AS SELECT {FOREST} FROM t WHERE id = $1", "a statement that is kept"),
+        (f"UPDATE t SET p = {FOREST} WHERE CURRENT OF c", "a cursor's current row"),
+        ("SELECT ^PREDICT(forest, random(), 1, 'a') + 1 FROM t", "different each time"),
+        (
+            f"WITH d AS (DELETE FROM t RETURNING id) SELECT {FOREST} > 0.5 FROM u",
+            "a WITH query that changes rows",
+        ),
+    ],
+)
+def test_places_that_are_refused_of_a_large_model(sql: str, where: str) -> None:
+    """Where the rows of a call cannot be known beforehand, 0A000 names the place and the model."""
+    position = sql.index("^") + 1
+    with pytest.raises(UnsupportedError) as caught:
+        splice(sql.replace("^", ""))
+    assert where in caught.value.message
+    assert '"forest"' in caught.value.message
+    assert "too large" in (caught.value.detail or "")
+    assert caught.value.position == position
+    small = sql.replace("^", "").replace("forest", "price")
+    assert {call.strategy for call in splice(small).calls} == {Strategy.PUSH_DOWN}
+
+
+def test_a_star_without_a_query_is_refused() -> None:
+    """A star where nothing is selected from is an error at the star; a column is served there."""
+    with pytest.raises(UnsupportedError) as caught:
+        analyse("COPY t FROM 'f' WHERE PREDICT(churn, *) > 0")
+    assert (caught.value.position, "star" in caught.value.message) == (38, True)
+    assert " WHERE (price_v + (a\n)::" in splice("COPY t FROM 'f' WHERE PREDICT(price, a) > 0").sql
+
+
+def test_more_calls_than_can_be_planned_are_refused() -> None:
+    """A text with very many calls is 54000 before any of it is parsed."""
+    calls = ", ".join(["PREDICT(churn, a)"] * (CALLS_MAX + 1))
+    with pytest.raises(TooLargeError) as caught:
+        analyse(f"SELECT {calls} FROM t")
+    assert caught.value.sqlstate == "54000"
+    assert isinstance(analyse(f"SELECT {calls[len('PREDICT(churn, a), ') :]} FROM t"), PredictQuery)
+
+
+@pytest.mark.parametrize(
+    ("sql", "planned_at", "only_reads", "is_kept"),
+    [
+        ("SELECT PREDICT(churn, a) FROM t", "bind", True, False),
+        ("UPDATE t SET p = PREDICT(churn, a)", "bind", False, False),
+        ("INSERT INTO p SELECT PREDICT(churn, a) FROM t", "bind", False, False),
+        ("SELECT PREDICT(churn, a) INTO x FROM t", "execute", True, False),
+        ("CREATE TABLE x AS SELECT PREDICT(churn, a) FROM t", "execute", False, False),
+        ("EXPLAIN SELECT PREDICT(churn, a) FROM t", "execute", True, False),
+        ("EXPLAIN ANALYZE SELECT PREDICT(churn, a) FROM t", "execute", True, False),
+        ("DECLARE c CURSOR FOR SELECT PREDICT(churn, a) FROM t", "execute", False, False),
+        ("COPY (SELECT PREDICT(churn, a) FROM t) TO STDOUT", "execute", True, False),
+        ("PREPARE x AS SELECT PREDICT(churn, a) FROM t", None, False, True),
+        ("CREATE VIEW x AS SELECT PREDICT(churn, a) FROM t", None, False, True),
+        ("CREATE MATERIALIZED VIEW x AS SELECT PREDICT(churn, a) FROM t", None, False, True),
+    ],
+)
+def test_when_a_statement_is_planned(
+    sql: str, planned_at: str | None, only_reads: bool, is_kept: bool
+) -> None:
+    """The kind of a statement says when it is planned, and whether it is kept."""
+    found = query(sql)
+    assert (found.planned_at, found.only_reads, found.is_kept) == (planned_at, only_reads, is_kept)
+    is_explained = sql.startswith("EXPLAIN SELECT")
+    assert splice(sql).is_only_explained == found.is_only_explained == is_explained
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT PREDICT(forest, a) FROM t", False),
+        ("SELECT PREDICT(churn, a) + 1 FROM t", False),
+        ("SELECT PREDICT(forest, a) + 1 FROM t", True),
+        ("SELECT PREDICT(forest, a) AS p, p + 1 FROM t", True),
+        ("SELECT id FROM t WHERE PREDICT(churn, a) > PREDICT(forest, a)", True),
+        ("CREATE VIEW v AS SELECT PREDICT(forest, a) FROM t", False),
+    ],
+)
+def test_whether_something_may_be_staged(sql: str, expected: bool) -> None:
+    """A statement says before it is planned whether a score may have to be known first."""
+    assert may_stage(query(sql), Catalog()) == expected
+
+
+def test_jit_is_off_only_where_the_upstream_computes_a_score() -> None:
+    """A spliced or staged score leaves JIT as it is."""
+    assert splice("SELECT PREDICT(churn, tenure) FROM t").jit_off_at is None
+    assert splice("SELECT PREDICT(forest, tenure) + 1 FROM t").jit_off_at is None
+    assert splice("SELECT PREDICT(churn, tenure) + 1 FROM t").jit_off_at == "bind"
+    assert splice("COPY (SELECT PREDICT(churn, tenure) FROM t) TO STDOUT").jit_off_at == "execute"
+    assert splice("PREPARE x AS SELECT PREDICT(churn, tenure) FROM t").jit_off_at is None
 
 
 @pytest.mark.parametrize(
@@ -244,9 +242,31 @@ def test_other_places_are_refused(sql: str, where: str) -> None:
         "SELECT PREDICT(churn, a) AS p FROM t ORDER BY t.p",
     ],
 )
-def test_order_by_other_columns_is_served(sql: str) -> None:
-    """ORDER BY is refused only where it means the score or cannot be told."""
-    assert isinstance(analyse(sql), PredictQuery)
+def test_order_by_other_columns_lets_a_score_be_spliced(sql: str) -> None:
+    """A score is computed by the upstream only where ORDER BY means it, or it cannot be told."""
+    assert query(sql).spliced == {0}
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT PREDICT(churn, a) AS p FROM t ORDER BY p",
+        "SELECT PREDICT(churn, a) FROM t ORDER BY a, predict DESC",
+        "SELECT a, PREDICT(churn, a) AS p FROM t GROUP BY a, p",
+        "SELECT a, PREDICT(churn, a) FROM t ORDER BY 2",
+        "SELECT a, PREDICT(churn, a) FROM t GROUP BY ROLLUP (1, 2)",
+        "SELECT *, PREDICT(churn, a) FROM t ORDER BY 3",
+        "SELECT DISTINCT PREDICT(churn, a) FROM t",
+        "SELECT DISTINCT ON (a) PREDICT(churn, a) FROM t",
+        "SELECT PREDICT(churn, a) FROM t UNION SELECT 1",
+        "SELECT PREDICT(churn, a) INTO x FROM t",
+        "SELECT PREDICT(churn, a) FROM t GROUP BY PREDICT(churn, a)",
+    ],
+)
+def test_scores_that_the_upstream_must_know_are_not_spliced(sql: str) -> None:
+    """What is sorted, grouped, made distinct or kept is no NULL in the upstream's text."""
+    assert query(sql).spliced == frozenset()
+    assert "NULL" not in splice(sql).sql
 
 
 def test_a_position_beyond_the_list_is_postgresqls_error() -> None:
@@ -345,7 +365,7 @@ def test_arguments_that_do_not_fit(sql: str, sqlstate: str, hint: str) -> None:
 def test_stars_that_cannot_bind(columns: tuple[str, ...], sqlstate: str) -> None:
     """A feature that two columns of a star could be is ambiguous; a star without any is refused."""
     with pytest.raises(ProxyError) as caught:
-        plan(query("SELECT PREDICT(churn, *) FROM t, u"), Catalog(), {"*": columns})
+        plan(query("SELECT PREDICT(churn, *) FROM t, u"), Catalog(), {(0, "*"): columns})
     assert (caught.value.sqlstate, caught.value.position) == (sqlstate, 23)
 
 
@@ -413,35 +433,121 @@ def test_visible_count(sql: str, count: int | None) -> None:
     assert query(sql).visible_count == splice(sql).visible_count == count
 
 
+def asked(sql: str) -> list[Probe]:
+    return probes(query(sql), Catalog())
+
+
 def test_probes_tell_what_stars_stand_for() -> None:
-    """A probe is the statement with NULL for each call and the star after the mark."""
+    """A probe selects a block's star from what the block selects from, and from nothing else."""
     sql = (
-        "SELECT upper(a) AS a, PREDICT(churn, *, $1 + 1) AS p, PREDICT(price, c . *) FROM t c"
-        " WHERE x = $2 ORDER BY a, b LIMIT 3"
+        "SELECT upper(a) AS a, PREDICT(churn, *) AS p, PREDICT(price, c . *), PREDICT(price, *)"
+        " FROM t c JOIN u USING (id) WHERE x = 2 ORDER BY a, b LIMIT 3"
     )
-    first, second = query(sql).probes
-    body = 'SELECT upper(a) AS a, NULL, NULL, ($1 + 1\n), NULL AS "pgseer.mark", '
-    assert (first.star, first.sql) == ("*", body + "* FROM t c WHERE x = $2  LIMIT 3")
-    assert (second.star, second.sql) == ("c.*", body + "c . * FROM t c WHERE x = $2  LIMIT 3")
-    parse_sql_json(first.sql)
-    assert query("SELECT PREDICT(churn, tenure) FROM t ORDER BY 'x'").probes == ()
+    found = {probe.key: probe.sql for probe in asked(sql)}
+    assert found == {
+        (0, "*"): "SELECT * FROM t c JOIN u USING (id)\n",
+        (0, "c.*"): "SELECT c . * FROM t c JOIN u USING (id)\n",
+    }
+    assert asked("SELECT PREDICT(churn, tenure) FROM t ORDER BY 'x'") == []
 
 
 @pytest.mark.parametrize(
-    ("sql", "expected"),
+    ("sql", "key", "expected"),
     [
-        ("(SELECT PREDICT(churn, *) FROM t) ORDER BY id;", " FROM t) ;"),
-        ("SELECT PREDICT(churn, *) FROM t ORDER BY f(a, b) FOR UPDATE", " FROM t  FOR UPDATE"),
-        ("SELECT PREDICT(churn, *) FROM (TABLE t ORDER BY 1)", " FROM (TABLE t ORDER BY 1)"),
-        ("SELECT PREDICT(churn, *) FROM t", " FROM t"),
+        (
+            "WITH a AS (SELECT 1 AS x), b AS (TABLE a) SELECT PREDICT(churn, *) FROM b",
+            (2, "*"),
+            "WITH a AS (SELECT 1 AS x)\n, b AS (TABLE a) SELECT * FROM b\n",
+        ),
+        (
+            ("WITH a AS (TABLE t), b AS (SELECT PREDICT(churn, *) + 1 FROM a), c AS (TABLE b)"
+            " SELECT * FROM c"),
+            (1, "*"),
+            "WITH a AS (TABLE t) SELECT * FROM a\n",
+        ),
+        (
+            ("WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3)"
+            " SELECT PREDICT(churn, *) FROM r"),
+            (2, "*"),
+            ("WITH RECURSIVE r (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r WHERE n < 3)"
+            " SELECT * FROM r\n"),
+        ),
+        (
+            "SELECT id FROM t WHERE EXISTS (SELECT FROM u WHERE PREDICT(churn, u.*) > t.x)",
+            (1, "u.*"),
+            ('SELECT "pgseer.within".* FROM t\nCROSS JOIN LATERAL (SELECT u.* FROM u\n\n)'
+            ' AS "pgseer.within"'),
+        ),
+        (
+            "SELECT * FROM t, LATERAL (SELECT PREDICT(churn, *) FROM u WHERE u.id = t.id) AS s",
+            (1, "*"),
+            ('SELECT "pgseer.within".* FROM t\nCROSS JOIN LATERAL (SELECT * FROM u\n\n)'
+            ' AS "pgseer.within"'),
+        ),
+        (
+            "SELECT * FROM t, (SELECT PREDICT(churn, *) AS p FROM u) AS s",
+            (1, "*"),
+            "SELECT * FROM u\n",
+        ),
+        (
+            "UPDATE t AS c SET p = PREDICT(churn, *) FROM u WHERE t.id = u.id",
+            (0, "*"),
+            "SELECT * FROM t AS c\n, u\n",
+        ),
+        ("DELETE FROM t USING u WHERE PREDICT(churn, t.*) > 1", (0, "t.*"),
+         "SELECT t.* FROM t\n, u\n"),
+        ("INSERT INTO p (a, b) SELECT 1, PREDICT(churn, *) FROM t", (1, "*"),
+         "SELECT * FROM t\n"),
+        ("INSERT INTO p (a, b) VALUES (1, 2) RETURNING PREDICT(churn, *)", (0, "*"),
+         "SELECT * FROM p\n"),
+        ("SELECT * FROM (SELECT PREDICT(churn, t.*) AS p, p + 1 FROM t) WHERE p > 1", (1, "*"),
+         "SELECT * FROM t\n"),
+        (
+            (
+                "WITH a AS (TABLE t) (SELECT PREDICT(churn, 1) FROM a) UNION"
+                " (SELECT PREDICT(churn, *) FROM a)"
+            ),
+            (2, "*"),
+            "WITH a AS (TABLE t) SELECT * FROM a\n",
+        ),
+        ("SELECT PREDICT(churn, *) FROM (SELECT PREDICT(price, 1) AS tenure)", (0, "*"),
+         'SELECT * FROM (SELECT NULL::pg_catalog.float8 AS tenure) AS "pgseer.subquery.0"\n'),
     ],
-)
-def test_probes_are_not_sorted(sql: str, expected: str) -> None:
-    """The outer ORDER BY, whose names the star could make ambiguous, is left out of a probe."""
-    (probe,) = query(sql).probes
-    assert probe.sql == 'SELECT NULL, NULL AS "pgseer.mark", *'.join(
-        ["(" if sql.startswith("(") else "", expected]
+)  # fmt: skip
+def test_probes_stand_where_their_block_stands(
+    sql: str, key: tuple[int, str], expected: str
+) -> None:
+    """A probe has the WITH queries before its block, and the blocks that it may refer to around."""
+    found = {probe.key: probe.sql for probe in asked(sql)}
+    assert found[key] == expected
+    parse_sql_json(expected)
+
+
+def test_parameters_that_a_probe_loses_get_a_type() -> None:
+    """Each of the client's parameters is in each probe, for the upstream wants one of each."""
+    sql = "SELECT PREDICT(churn, *) FROM f($2) AS t WHERE a = $1 AND b = $3"
+    (probe,) = asked(sql)
+    assert probe.sql == (
+        "SELECT * FROM f($2) AS t\n"
+        " WHERE $1::pg_catalog.text IS NULL AND $3::pg_catalog.text IS NULL"
     )
+
+
+def test_scopes_are_probed_for_large_models_only() -> None:
+    """Whether a subquery refers to the outside is asked only where its rows must be read."""
+    sql = "SELECT id FROM t WHERE id IN (SELECT id FROM u WHERE PREDICT({}, a) > 1)"
+    assert asked(sql.format("churn")) == []
+    assert [probe.key for probe in asked(sql.format("forest"))] == [(1, "*")]
+
+
+def test_places_of_a_probe_are_in_the_clients_text() -> None:
+    """An error in a probe points at what the client wrote."""
+    sql = "SELECT 'é', PREDICT(churn, *) FROM nonesuch AS t"
+    (probe,) = asked(sql)
+    position = probe.sql.index("nonesuch") + 1
+    assert probe.edited.original_position(position) == sql.index("nonesuch") + 1
+    star = probe.sql.index("*") + 1
+    assert probe.edited.original_position(star) == sql.index("*") + 1
 
 
 def test_positions_map_back() -> None:
@@ -506,11 +612,16 @@ def test_deep_statements_are_served() -> None:
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text_has_an_outcome(a: str, b: str) -> None:
     """Whatever stands around and within a call, the outcome is a plan or one of our errors."""
-    for sql in (f"SELECT PREDICT(churn, {a}) {b}", f"SELECT PREDICT({a}, *), {b} FROM t"):
+    for sql in (
+        f"SELECT PREDICT(churn, {a}) {b}",
+        f"SELECT PREDICT({a}, *), {b} FROM t",
+        f"SELECT id FROM t WHERE {a} AND (SELECT PREDICT(forest, tenure) {b}) > 1",
+    ):
         try:
             found = analyse(sql)
             if isinstance(found, PredictQuery):
-                plan(found, Catalog(), {probe.star: COLUMNS for probe in found.probes})
+                asked = probes(found, Catalog())
+                plan(found, Catalog(), dict.fromkeys((probe.key for probe in asked), COLUMNS))
         except ProxyError as error:
             assert len(error.sqlstate) == 5  # noqa: PT017
 
@@ -577,10 +688,3 @@ def test_the_shape_of_a_tree_is_all_but_its_places() -> None:
     assert len(set(shapes)) == len(texts)
     spread = [shape(parse_tree(text.replace(" ", "  \n"))) for text in texts]
     assert spread == shapes
-
-
-def test_deep_json_decodes_as_shallow_json_does() -> None:
-    """The decoder for trees too deep for the json module agrees with it on any tree."""
-    for title, sql, _ in fixtures():
-        text = parse_sql_json(splice(sql).sql)
-        assert decode_deep(text) == json.loads(text), title

@@ -59,7 +59,7 @@ def packed(ours: OurStatements) -> Luggage | None:
 
 def test_a_linear_model_rides(linear: Model) -> None:
     """Its passage has what the compiled thread needs."""
-    luggage = packed(OurStatements({b"s": prepared(linear)}))
+    luggage = packed(OurStatements(statements={b"s": prepared(linear)}))
     assert luggage is not None
     (passage,) = luggage.passages
     assert passage.program is not None
@@ -69,7 +69,7 @@ def test_a_linear_model_rides(linear: Model) -> None:
 def test_another_model_stays_off(linear: Model) -> None:
     """Statements with a score that the thread cannot make are known there by name only."""
     ours = OurStatements(
-        {
+        statements={
             b"heavy": prepared(Spy(1)),
             b"mixed": prepared(linear, Spy(1)),
             b"light": prepared(linear),
@@ -85,7 +85,7 @@ def test_another_model_stays_off(linear: Model) -> None:
 def test_a_session_stays_off_while_its_portal_is_another_model_s() -> None:
     """The unnamed portal must not be taken for none of ours."""
     heavy = prepared(Spy(1))
-    ours = OurStatements({b"s": heavy}, {b"": heavy.bound[b"", ()]})
+    ours = OurStatements(statements={b"s": heavy}, portals={b"": heavy.bound[b"", ()]})
     assert packed(ours) is None
 
 
@@ -93,6 +93,7 @@ def test_rows_of_another_model_are_scored_all_the_same(linear: Model) -> None:
     """Off the lane, such a statement's rows have all their scores."""
     rows = prepared(linear, Spy(1)).bound[b"", ()].rows
     stream = data_row([None, None, float8(3.0)])
+    assert rows is not None
     assert rows.program is None
     end, out = rows.write(stream, 0, len(stream))
     assert end == len(stream)
@@ -102,7 +103,7 @@ def test_rows_of_another_model_are_scored_all_the_same(linear: Model) -> None:
 def test_an_evaluation_is_known_by_name() -> None:
     """A prepared EVALUATE MODEL is not for the lane, and its portal keeps the session off."""
     statement = EvaluateModel(ModelReference("m", None, 16), 20, edited("SELECT 1", []))
-    ours = OurStatements({b"e": PreparedEvaluation(statement)})
+    ours = OurStatements(statements={b"e": PreparedEvaluation(statement)})
     luggage = packed(ours)
     assert luggage is not None
     assert [(p.statement, p.program) for p in luggage.passages] == [(b"e", None)]

@@ -5,7 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any, cast
 
+import pytest
+
 from proxy.rewrite.statements import DropModel, ModelReference
+from proxy.session.questions import MappedReply
+from proxy.statements.explaining import ExplainedExecution
 from proxy.statements.prepared import BoundScores, OurStatements, PreparedCommand
 from proxy.statements.replies import BindReply
 from proxy.statements.services import PlanCache
@@ -59,16 +63,33 @@ class Statement:
     """As much of a ScoredStatement as its portals ask for."""
 
     n_visible = 2
-    splice = SimpleNamespace(original_position=int)
+
+    def __init__(
+        self,
+        *,
+        jit_off_at: str | None = None,
+        is_scored: bool = True,
+        ranking: object = None,
+        explained: str | None = None,
+    ) -> None:
+        self.splice = SimpleNamespace(
+            original_position=int, jit_off_at=jit_off_at, ranking=ranking, explained=explained
+        )
+        self.is_scored = is_scored
 
     def rows(self, formats: tuple[int, ...], codec: str) -> tuple[object, ...]:
         return (formats, codec)
 
 
-def test_usual_rests() -> None:
-    """Behind a Bind the usual rests of a batch are known, each message with its reply."""
+def bound_to(statement: Statement) -> BoundScores:
     binding = BindReply(b"p", {})
-    bound = BoundScores.of(cast("Any", Statement()), (0, 1, 1), b"p", "utf-8", binding)
+    return BoundScores.of(cast("Any", statement), (0, 1, 1), b"p", "utf-8", binding)
+
+
+@pytest.mark.parametrize("jit_off_at", [None, "bind"])
+def test_usual_rests(jit_off_at: str | None) -> None:
+    """Behind a Bind the usual rests of a batch are known, each message with its reply."""
+    bound = bound_to(Statement(jit_off_at=jit_off_at))
     execute = b"E\x00\x00\x00\x0ap\x00\x00\x00\x00\x00"
     sync = b"S\x00\x00\x00\x04"
     described = b"D\x00\x00\x00\x07Pp\x00"
@@ -76,6 +97,29 @@ def test_usual_rests() -> None:
         described + execute + sync: (bound.description, bound.execution, ord("S")),
         execute + sync: (bound.execution, ord("S")),
     }
+
+
+def test_no_usual_rest_where_execute_takes_more_messages() -> None:
+    """Where JIT is off for an Execute, or rows are sorted here, nothing goes up as it came."""
+    assert bound_to(Statement(jit_off_at="execute", is_scored=False)).usual == {}
+    ranked = bound_to(Statement(ranking=object()))
+    assert ranked.usual == {}
+    assert ranked.rows is None
+
+
+def test_rows_without_scores_go_on_as_they_come() -> None:
+    """A portal without spliced scores has nothing that reads its rows; errors get their place."""
+    assert bound_to(Statement()).rows == ((0, 1), "utf-8")
+    bound = bound_to(Statement(is_scored=False))
+    assert bound.rows is None
+    assert type(bound.execution) is MappedReply
+
+
+def test_an_explained_statement_has_rows_of_its_own() -> None:
+    """The rows of an EXPLAIN are its plan: nothing is scored, and a line is added."""
+    bound = bound_to(Statement(explained="text"))
+    assert bound.rows is None
+    assert isinstance(bound.execution, ExplainedExecution)
 
 
 class TestPlanCache:

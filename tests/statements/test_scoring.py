@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import numpy as np
@@ -102,7 +102,20 @@ def signature(
 
 
 def splice_of(hidden: Sequence[HiddenColumn], scores: Sequence[ScoreColumn]) -> Splice:
-    return Splice("SELECT", tuple(scores), tuple(hidden), None, (), (), edited("SELECT", []))
+    return Splice(
+        sql="SELECT",
+        calls=(),
+        scores=tuple(scores),
+        hidden=tuple(hidden),
+        visible_count=None,
+        notices=(),
+        planned_at="bind",
+        stages=(),
+        is_only_explained=False,
+        ranking=None,
+        edits=(),
+        edited=edited("SELECT", []),
+    )
 
 
 def column(
@@ -114,13 +127,15 @@ def column(
     classes: Sequence[str] = (),
 ) -> ScoreColumn:
     return ScoreColumn(
-        f"pgseer.{number}",
-        f"score {number}",
-        signature(features, classes),
-        cast("Any", output),
-        "pg_catalog.text",
-        class_index,
-        tuple(inputs),
+        site=number,
+        index=number,
+        marker=f"pgseer.{number}",
+        name=f"score {number}",
+        signature=signature(features, classes),
+        output=cast("Any", output),
+        type_sql="pg_catalog.text",
+        class_index=class_index,
+        inputs=tuple(inputs),
     )
 
 
@@ -426,7 +441,7 @@ def described(*fields: tuple[bytes, int]) -> bytes:
 def test_description(codec: str, name: str) -> None:
     """The client sees the score by its name, and none of the hidden columns."""
     made = column(0, [feature("number")], [0])
-    made = ScoreColumn("pgseer.0", name, made.signature, "value", "", None, (0,))
+    made = replace(made, name=name)
     statement = statement_of(splice_of(NUMBERS[:1], [made]), [Spy(1)], [1], 2)
     body = described((b"id", 23), (b"pgseer.0", 701), (b"h", 701))
     for _ in range(2):  # remembered

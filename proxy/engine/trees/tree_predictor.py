@@ -147,10 +147,14 @@ class TreePredictor:
         )
         return out
 
+    def cuts(self) -> Cuts:
+        """Return the cuts of the trees, in level order; the leaves' values are `leaves`."""
+        return self._packed.cuts()
+
     def tensors(self) -> dict[str, NDArray[Any]]:
         """Return the arrays that `from_tensors` rebuilds it of."""
         return {
-            **self._packed.cuts().tensors(),
+            **self.cuts().tensors(),
             **self.leaves.tensors(),
             "base": self.base,
             "averages": np.array([self.averages], np.uint8),
