@@ -291,6 +291,11 @@ class _Cutter:
         if outer is not None and outer.kind == "insert" and ends_query:
             self._end_block(level, index)
             block = outer
+        if block.kind == "merge" and word == "on" and level.clause == "on":
+            # USING a JOIN b ON ... ON ...: the last is the MERGE's own.
+            block.clauses["from"] = (block.clauses["from"][0], index)
+            level.clause_first = index + 1
+            return
         name = self._clause_of(block, index, word)
         if name and name not in block.clauses and name != level.clause:
             first = index + 2 if word in _AFTER_LIST or name == "on conflict" else index + 1

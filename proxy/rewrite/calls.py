@@ -223,10 +223,6 @@ def _classified(sql: str, tokens: tuple[Token, ...], label: str) -> Argument:
             kind, name = ArgumentKind.COLUMN, name_of(sql, tokens[-1])
     is_string = len(tokens) == 1 and tokens[0].kind in STRING_KINDS
     string = string_of(sql, tokens[0]) if is_string else None
-    is_volatile = any(
-        sql[after.start] == "(" and sql[token.start : token.end].lower() in _VOLATILE
-        for token, after in pairwise(tokens)
-    )
     return Argument(
         kind,
         start,
@@ -238,7 +234,7 @@ def _classified(sql: str, tokens: tuple[Token, ...], label: str) -> Argument:
         has_parameter,
         is_call,
         is_over_rows(sql, tokens),
-        is_volatile,
+        is_volatile(sql, tokens),
         _has_column(sql, tokens),
     )
 
@@ -248,6 +244,14 @@ def is_over_rows(sql: str, tokens: Sequence[Token]) -> bool:
     return any(
         (sql[after.start] == "(" and sql[token.start : token.end].lower() in _AGGREGATES)
         or (sql[token.start] == ")" and sql[after.start : after.end].lower() == "over")
+        for token, after in pairwise(tokens)
+    )
+
+
+def is_volatile(sql: str, tokens: Sequence[Token]) -> bool:
+    """Tell whether a function stands in an expression that is known to be volatile."""
+    return any(
+        sql[after.start] == "(" and sql[token.start : token.end].lower() in _VOLATILE
         for token, after in pairwise(tokens)
     )
 

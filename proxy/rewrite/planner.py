@@ -229,7 +229,8 @@ def _stars(sites: Sites) -> Iterator[Star]:
                 key = places[id(site.block)], star_key(argument)
                 yield Star(key, site.block, argument.text, argument.start)
     for use in sites.alias_uses:
-        yield Star((places[id(use.block)], "*"), use.block, "*", use.start)
+        if "from" in use.block.clauses:
+            yield Star((places[id(use.block)], "*"), use.block, "*", use.start)
 
 
 def may_stage(query: PredictQuery, catalog: ModelCatalog) -> bool:
@@ -417,7 +418,7 @@ def _replace_uses(
         if use.site != call.number:
             continue
         assert call.site.item is not None
-        if call.site.item.name in names[id(use.block)]["*"]:
+        if call.site.item.name in names.get(id(use.block), {}).get("*", ()):
             continue
         pieces = value_pieces(call, draft) or lookup_pieces(call, draft)
         if use.is_alone:

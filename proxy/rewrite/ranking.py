@@ -7,6 +7,7 @@ are kept. Ties are in no order, as SQL has it.
 
 from __future__ import annotations
 
+from proxy.rewrite.calls import is_volatile
 from proxy.rewrite.lexer import Token
 from proxy.rewrite.plan import Ranking
 from proxy.rewrite.references import constant_count, is_star, sole_sort_key
@@ -36,6 +37,8 @@ def find_ranking(sql: str, tokens: tuple[Token, ...], sites: Sites) -> Ranking |
         return None
     if not (wanted >= 0 and skipped >= 0 and wanted + skipped <= MOST_RANKED):
         return None
+    if is_volatile(sql, tokens[slice(*block.clauses["list"])]):
+        return None  # computed for each row that is asked for, and more are
     site = _site(sql, sites, key[0])
     if site is None or not {"order by", "limit"} <= set(block.clauses):
         return None

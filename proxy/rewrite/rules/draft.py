@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from proxy.rewrite.binding import Binding, Input
 from proxy.rewrite.blocks import Block
@@ -140,13 +141,27 @@ class Draft:
         text = self.query.sql.lower()
         return "tablesample" in text and "repeatable" not in text
 
+    def words(self, block: Block, clause: str) -> list[str]:
+        """Return the tokens of a block's clause, in lower case."""
+        first, stop = block.clauses.get(clause, (0, 0))
+        tokens = self.query.tokens[first:stop]
+        return [self.query.sql[token.start : token.end].lower() for token in tokens]
+
+    def has_words(self, block: Block, clause: str, wanted: tuple[str, str]) -> bool:
+        """Tell whether two words stand beside each other in a block's clause."""
+        return wanted in pairwise(self.words(block, clause))
+
+    def has_grouping_sets(self, block: Block) -> bool:
+        """Tell whether a block groups in more than one way."""
+        words = self.words(block, "group by")
+        return any(
+            word in ("rollup", "cube") or (word, after) == ("grouping", "sets")
+            for word, after in pairwise([*words, ""])
+        )
+
     def is_of_current_row(self, block: Block) -> bool:
         """Tell whether a block is an UPDATE or DELETE with WHERE CURRENT OF."""
-        if "where" not in block.clauses:
-            return False
-        first, _ = block.clauses["where"]
-        words = [self.query.sql[token.start : token.end] for token in self.query.tokens[first:]]
-        return [word.lower() for word in words[:2]] == ["current", "of"]
+        return self.words(block, "where")[:2] == ["current", "of"]
 
     def rank_by(self, column: ScoreColumn, ranking: Ranking) -> None:
         """Let the rows be sorted here, by this score."""
