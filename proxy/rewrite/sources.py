@@ -13,6 +13,7 @@ from proxy.rewrite.blocks import Block, With
 from proxy.rewrite.edits import Piece
 from proxy.rewrite.guards import Guard
 from proxy.rewrite.lexer import Token, TokenKind
+from proxy.rewrite.literals import NAME_KINDS
 
 Unknown = Callable[[int, int], bool]
 """Whether `tokens[first:stop]` hold a call whose scores are not known yet."""
@@ -269,9 +270,19 @@ class Sources:
             for index in range(first, stop):
                 word = self._word(index)
                 depth += (word == "(") - (word == ")")
-                if depth == 0 and (index + 1 >= stop or self._word(index + 1) != "."):
+                if depth == 0 and not self._has_alias(index, stop):
                     names.add(word)
         return names
+
+    def _has_alias(self, index: int, stop: int) -> bool:
+        """Tell whether a name in FROM is a schema's, or a table's that has another name here."""
+        if index + 1 >= stop:
+            return False
+        after = self._word(index + 1)
+        if after in (".", "as"):
+            return True
+        is_name = self._tokens[index + 1].kind in NAME_KINDS
+        return is_name and after not in _JOIN_WORDS and after not in ("on", "using", "tablesample")
 
     def _select(self, block: Block, columns: list[Piece], position: int) -> list[Piece]:
         pieces = [*self._own_queries(block), Piece("SELECT ", position), *columns]

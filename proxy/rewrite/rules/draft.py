@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from proxy.rewrite.binding import Binding, Input
 from proxy.rewrite.blocks import Block
-from proxy.rewrite.calls import Argument, ArgumentKind
+from proxy.rewrite.calls import Argument, ArgumentKind, Function
 from proxy.rewrite.catalog import FeatureSignature, ModelCatalog, ModelSignature
 from proxy.rewrite.edits import Edit, Piece
 from proxy.rewrite.inputs import cast_around
@@ -20,6 +20,7 @@ from proxy.rewrite.literals import quote_identifier
 from proxy.rewrite.plan import HiddenColumn, Output, PredictQuery, Ranking, ScoreColumn
 from proxy.rewrite.sites import Site
 
+_FUNCTIONS = frozenset(Function)
 _FILTERS = ("from", "where")
 ALIAS, NAME, LIST_END = 1, 2, 3
 """Ranks of what is put in at one place: a subquery's alias, a column's name, hidden columns."""
@@ -151,13 +152,20 @@ class Draft:
         """Tell whether two words stand beside each other in a block's clause."""
         return wanted in pairwise(self.words(block, clause))
 
-    def has_grouping_sets(self, block: Block) -> bool:
-        """Tell whether a block groups in more than one way."""
-        words = self.words(block, "group by")
-        return any(
+    def groups_inputs(self, call: BoundCall) -> bool:
+        """Tell whether some groups of its block have NULL for inputs of a call, and not for it."""
+        block, item = call.site.block, call.site.item
+        words = self.words(block, "group by") if block is not None else []
+        has_sets = any(
             word in ("rollup", "cube") or (word, after) == ("grouping", "sets")
             for word, after in pairwise([*words, ""])
         )
+        is_grouped = any(
+            word in _FUNCTIONS or word.isdecimal() or (item is not None and word == item.name)
+            for word in words
+        )
+        inputs = {argument.name for argument in call.site.call.arguments}
+        return has_sets and not is_grouped and bool(inputs & set(words))
 
     def is_of_current_row(self, block: Block) -> bool:
         """Tell whether a block is an UPDATE or DELETE with WHERE CURRENT OF."""

@@ -114,7 +114,7 @@ def _check_place(call: BoundCall, draft: Draft) -> None:
         where = "a statement on a cursor's current row"
     elif block.kind == "merge" and draft.has_words(block, "when", ("by", "source")):
         where = "MERGE with WHEN NOT MATCHED BY SOURCE"
-    elif site.clause not in ("where", "from") and draft.has_grouping_sets(block):
+    elif site.clause not in ("where", "from") and draft.groups_inputs(call):
         where = "a query with GROUPING SETS, ROLLUP or CUBE"
     elif draft.samples_at_random:
         where = "a statement with TABLESAMPLE that is not REPEATABLE"
