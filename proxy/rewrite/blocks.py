@@ -291,7 +291,7 @@ class _Cutter:
         if outer is not None and outer.kind == "insert" and ends_query:
             self._end_block(level, index)
             block = outer
-        if block.kind == "merge" and word == "on" and level.clause == "on":
+        if block.kind == "merge" and word == level.clause == "on" and "from" in block.clauses:
             # USING a JOIN b ON ... ON ...: the last is the MERGE's own.
             block.clauses["from"] = (block.clauses["from"][0], index)
             level.clause_first = index + 1

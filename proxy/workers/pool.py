@@ -23,7 +23,7 @@ from proxy.workers.frames import (
     SharedRows,
     Training,
 )
-from proxy.workers.process import TrainingFailed, TrainingProcess
+from proxy.workers.process import ChildGone, TrainingFailed, TrainingProcess
 
 Result = TypeVar("Result")
 
@@ -134,6 +134,9 @@ class TrainingPool:
         process = await self._take()
         try:
             result = await work(process)
+        except ChildGone:
+            self._end(process)
+            return await self._run(work)
         except TrainingFailed as failure:
             self._idle.put_nowait(process)
             raise failure.error from None

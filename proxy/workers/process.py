@@ -57,6 +57,10 @@ ERROR_CLASSES = {ProxyError.sqlstate: ProxyError} | {
 }
 
 
+class ChildGone(Exception):  # noqa: N818 - not an error: another child takes the job
+    """The child died while it had nothing to do, and nobody had noticed yet."""
+
+
 class TrainingProcess:
     """A child that gets ready, waits for a job or is busy with one.
 
@@ -189,6 +193,9 @@ class TrainingProcess:
         try:
             # The buffer of an idle connection is empty: the first bytes go out without waiting.
             sent = socket.send_fds(self._connection, [frame[: LENGTH.size]], [descriptor])
+        except ConnectionError:
+            raise ChildGone from None
+        try:
             loop = asyncio.get_running_loop()
             await loop.sock_sendall(self._connection, memoryview(frame)[sent:])
             await loop.sock_sendall(self._connection, payload)
