@@ -52,8 +52,9 @@ def filtering(laboratory: Laboratory) -> tuple[Outcome, ...]:
         DiscardingClient(laboratory.direct_dsn) as direct,
     ):
         rows = connection.execute(f"DESCRIBE MODEL {tables.MODEL}").fetchall()
+        terms = {row[1]: float(row[2]) for row in rows if row[0] == "coefficient"}
         ours = f"{counted}PREDICT({tables.MODEL}, {FEATURES}) > 0.7"
-        by_hand_sql = counted + _inequality(rows, 0.7)
+        by_hand_sql = counted + _inequality(terms, 0.7)
         found = [connection.execute(text).fetchone() for text in (ours, by_hand_sql)]
         if found[0] != found[1]:
             raise WrongAnswerError(f"{found[0]} rows, and {found[1]} by hand")
@@ -65,11 +66,10 @@ def filtering(laboratory: Laboratory) -> tuple[Outcome, ...]:
     return (ratio(mine, other, "s"),)
 
 
-def _inequality(terms: list[tuple[Any, ...]], probability: float) -> str:
+def _inequality(weights: dict[str, float], probability: float) -> str:
     """Write what `probability` means for the sum of a logistic model's terms."""
-    weights = {row[0]: next(v for v in row if isinstance(v, float)) for row in terms}
     summed = " + ".join(f"({weights[name]!r})::float8 * {name}" for name in tables.SCORING_FEATURES)
-    bound = float(np.log(probability / (1 - probability))) - weights[None]
+    bound = float(np.log(probability / (1 - probability))) - weights["intercept"]
     return f"{summed} > ({bound!r})::float8"
 
 

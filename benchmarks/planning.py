@@ -71,10 +71,11 @@ class _Catalog:
         model: ModelReference,
         given: Sequence[bool],
         class_index: int | None,
-        operator: Literal["<", "<=", ">", ">="],
+        operator: str,
         bound: float,
     ) -> Template | None:
-        wanted = (tuple(given), class_index, operator, bound)
+        sign: Literal["<", "<=", ">", ">="] = operator  # type: ignore[assignment]
+        wanted = (tuple(given), class_index, sign, bound)
         return self._expressions.of(
             (model.name, *wanted), lambda: threshold_template(self._models[model.name], *wanted)
         )
