@@ -6,6 +6,11 @@ Owns how a number, a text and a label are written.
 from __future__ import annotations
 
 import math
+import re
+
+from proxy.rewrite.literals import quote_text
+
+_NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 class ConstantError(ValueError):
@@ -39,25 +44,11 @@ def text(value: str) -> str:
     ConstantError
         It holds NUL or half of a surrogate pair: PostgreSQL has no such text.
     """
-    quoted = value.replace("'", "''")
-    if value.isascii() and "\\" not in value:
-        if "\0" in value:
-            raise ConstantError("no text holds NUL")
-        return f"'{quoted}'"
-    return "E'" + "".join([_escaped(character) for character in quoted]) + "'"
+    if _NO_TEXT.search(value):
+        raise ConstantError("no text holds NUL, or half of a surrogate pair")
+    return quote_text(value)
 
 
 def label(value: str, type_sql: str) -> str:
     """Return a label as a constant of a type."""
     return f"{text(value)}::{type_sql}"
-
-
-def _escaped(character: str) -> str:
-    code = ord(character)
-    if character == "\\":
-        return "\\\\"
-    if 0 < code < 0x80:
-        return character
-    if code == 0 or 0xD800 <= code < 0xE000:
-        raise ConstantError(f"no text holds U+{code:04X}")
-    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"

@@ -35,6 +35,7 @@ _CLAUSES = {
     "merge": {"using": "from", "on": "on", "when": "when", "returning": "returning"},
 }
 _SET_OPERATIONS = frozenset({"union", "intersect", "except"})
+_CHANGES = frozenset({"insert", "update", "delete", "merge"})
 _ARMS = frozenset({"select", "values", "table"})
 _TARGETS = {"insert": "into", "delete": "from", "merge": "into"}
 _NO_WITH = frozenset({"time", "ordinality", "ties", "hold", "check", "no", "data", "local"})
@@ -85,6 +86,11 @@ class Block:
     is_arm: bool = False
     has_distinct: bool = False
     clauses: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+    @property
+    def changes_rows(self) -> bool:
+        """Whether it is no query but changes rows."""
+        return self.kind in _CHANGES
 
     def clause_of(self, index: int) -> str:
         """Return the clause that a token stands in, nothing where none is known."""

@@ -223,6 +223,8 @@ def _classified(sql: str, tokens: tuple[Token, ...], label: str) -> Argument:
             kind, name = ArgumentKind.COLUMN, name_of(sql, tokens[-1])
     is_string = len(tokens) == 1 and tokens[0].kind in STRING_KINDS
     string = string_of(sql, tokens[0]) if is_string else None
+    if kind in (ArgumentKind.STAR, ArgumentKind.COLUMN):
+        return Argument(kind, start, end, text, name, qualifier)
     return Argument(
         kind,
         start,

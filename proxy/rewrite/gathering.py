@@ -25,7 +25,6 @@ from proxy.rewrite.sources import Sources
 _RANKS = {"from": 0, "target": 0, "where": 1, "group by": 2}
 _LATER = 3
 _LAST = 9
-_CHANGES = frozenset({"insert", "update", "delete", "merge"})
 
 
 class Gathering:
@@ -201,7 +200,7 @@ class Gathering:
     def _check_effects(self, block: Block, call: BoundCall) -> None:
         """Refuse to run a WITH query that changes rows a second time."""
         for each in self._query.blocks:
-            if each.kind in _CHANGES and self._is_read_by(each, block):
+            if each.changes_rows and self._is_read_by(each, block):
                 raise UnsupportedError(
                     f'{call.site.call.function.upper()} of model "{call.signature.name}" is not'
                     " supported beside a WITH query that changes rows",

@@ -47,6 +47,27 @@ def quote_identifier(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
+def quote_text(value: str) -> str:
+    """Write a string constant so that it is read unchanged, in any session.
+
+    Only ASCII: what it says does not depend on client_encoding. With a backslash or another
+    character it is an E'' string, which standard_conforming_strings does not change.
+    """
+    quoted = value.replace("'", "''")
+    if value.isascii() and "\\" not in value:
+        return f"'{quoted}'"
+    return "E'" + "".join([_ascii(character) for character in quoted]) + "'"
+
+
+def _ascii(character: str) -> str:
+    code = ord(character)
+    if character == "\\":
+        return "\\\\"
+    if code < 0x80:
+        return character
+    return f"\\u{code:04X}" if code < 0x10000 else f"\\U{code:08X}"
+
+
 def name_of(sql: str, token: Token) -> str:
     """Return the name that an identifier token stands for.
 

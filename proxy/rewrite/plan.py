@@ -44,7 +44,6 @@ class Command:
     statement: MLStatement
 
 
-_CHANGES = frozenset({"insert", "update", "delete", "merge"})
 _ONLY_READ = frozenset({"SelectStmt", "CopyStmt"})
 
 PlannedAt = Literal["bind", "execute"]
@@ -159,7 +158,7 @@ class PredictQuery:
     @property
     def only_reads(self) -> bool:
         """Whether it may run in a transaction of a stricter isolation, and nobody will notice."""
-        changes = any(block.kind in _CHANGES or "for" in block.clauses for block in self.blocks)
+        changes = any(block.changes_rows or "for" in block.clauses for block in self.blocks)
         return self.kind in _ONLY_READ and self.planned_at is not None and not changes
 
     @property

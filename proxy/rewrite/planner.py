@@ -149,7 +149,7 @@ def _query(sql: str, tokens: tuple[Token, ...], sites: Sites) -> PredictQuery:
         sql=sql,
         kind=sites.kind,
         explained=None if sites.explain is None else sites.explain.get("format", "text"),
-        explained_from=_behind_explain(sql, tokens),
+        explained_from=0 if sites.explain is None else _behind_explain(sql, tokens),
         sites=sites.sites,
         alias_uses=sites.alias_uses,
         spliced=spliced,
@@ -186,7 +186,7 @@ def _behind_explain(sql: str, tokens: tuple[Token, ...]) -> int:
 
 def _explained_sql(query: PredictQuery, draft: Draft) -> str | None:
     """Return the SELECT of an EXPLAIN ANALYZE, to be run for its scores."""
-    changes = any(block.kind in ("insert", "update", "delete", "merge") for block in query.blocks)
+    changes = any(block.changes_rows for block in query.blocks)
     is_run = query.explained is not None and not query.is_only_explained
     if not is_run or query.kind != "SelectStmt" or changes or query.visible_count is None:
         return None

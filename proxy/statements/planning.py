@@ -97,7 +97,7 @@ async def plan_query(
         services.instruments.predictions,
         [models.model(query.models[step.site]) for step in splice.stages],
     )
-    if is_shared and not splice.notices:
+    if is_shared and not stars and not splice.notices:
         services.plans.keep(key, statement)
     await tell_notices(session, splice.notices)
     types = await _parameter_types(session, statement, parameter_types, n_parameters, offset)

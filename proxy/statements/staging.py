@@ -175,6 +175,7 @@ async def stage(
         await rows.run(session.ask(messages, position_map=_shifted(step, offset), rows=rows))
         bounds, scores = await asyncio.to_thread(rows.arrays)
         allowed -= rows.n_kept
+        rows.count()
         if runs is not None:
             runs[step.site] = ScoringRun(rows.n_rows, rows.seconds)
         arrays[step.bounds - n_client - 1] = bounds
@@ -271,7 +272,6 @@ class StagedRows(ThreadedRows[tuple[Keys, Scores]]):
         with self._lock:
             self.n_rows += len(keys)
             self.seconds += seconds
-            self._score.rows_scored.add(len(keys))
             self._scored.append(scored)
             self._n_kept += len(scored[0])
             most = _COMPACTED_ROWS + 2 * len(self._scored[0][0])
@@ -290,6 +290,10 @@ class StagedRows(ThreadedRows[tuple[Keys, Scores]]):
         scores = np.concatenate([scores for _, scores in self._scored])
         self._scored = [unique_scores(keys, scores)]
         self._n_kept = len(self._scored[0][0])
+
+    def count(self) -> None:
+        """Count the rows, on the event loop: threads would lose some."""
+        self._score.rows_scored.add(self.n_rows)
 
     @property
     def n_kept(self) -> int:

@@ -6,6 +6,7 @@ import time
 from threading import Lock
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from proxy.protocol.messages import (
@@ -62,14 +63,14 @@ class TrialRows(ThreadedRows[Values]):
 
     def work_on(self, part: Values) -> None:
         """Score them."""
-        for values in part:
-            for number, score in enumerate(self._statement.scores):
-                start = time.perf_counter()
-                score.scorer.scores(values)
-                with self._lock:
-                    self.seconds[number] += time.perf_counter() - start
+        values = np.concatenate(part)
+        for number, score in enumerate(self._statement.scores):
+            start = time.perf_counter()
+            score.scorer.scores(values)
             with self._lock:
-                self.n_rows += len(values)
+                self.seconds[number] += time.perf_counter() - start
+        with self._lock:
+            self.n_rows += len(values)
 
 
 async def try_out(

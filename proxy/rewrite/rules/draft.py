@@ -224,6 +224,8 @@ class Draft:
         argument = given.argument
         if argument.kind is ArgumentKind.STAR:
             return [Piece(given.text, argument.start)]
+        if argument.kind is ArgumentKind.COLUMN and not self.query.alias_uses:
+            return [Piece(argument.text, argument.start, verbatim=True)]
         return self.render(argument.start, argument.end)
 
     def input_pieces(self, feature: FeatureSignature, given: Input) -> list[Piece]:

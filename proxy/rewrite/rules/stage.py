@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from proxy.errors import UnsupportedError
 from proxy.rewrite.edits import Piece
+from proxy.rewrite.literals import quote_text
 from proxy.rewrite.rules.draft import BoundCall, Draft, identities, is_filter, without_alias
 
 MISSED = "ml.not_scored()"
@@ -54,7 +55,9 @@ def lookup_pieces(call: BoundCall, draft: Draft) -> list[Piece]:
         Piece(f", (SELECT ${bounds}::pg_catalog.int8[]))], 'NaN'), {missed})", start),
     ]
     if call.output == "label":
-        labels = ", ".join(_literal(label, call.type_sql) for label in call.signature.classes)
+        labels = ", ".join(
+            f"{quote_text(label)}::{call.type_sql}" for label in call.signature.classes
+        )
         found = [
             Piece(f"(ARRAY[{labels}])[(", start),
             *found,
@@ -128,14 +131,3 @@ def _check_place(call: BoundCall, draft: Draft) -> None:
             " is not known before the statement runs.",
             position=site.call.position,
         )
-
-
-def _literal(label: str, type_sql: str) -> str:
-    """Write a label as a constant, whatever standard_conforming_strings is."""
-    if label.isascii() and "\\" not in label:
-        return "'" + label.replace("'", "''") + f"'::{type_sql}"
-    escaped = "".join(
-        character if character.isascii() and character not in "\\'" else f"\\U{ord(character):08x}"
-        for character in label
-    )
-    return f"E'{escaped}'::{type_sql}"
